@@ -1,0 +1,88 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
+import { CONFIGURATION, type Configuration } from './config/environment.js';
+import { PublicEndpoint } from './config/public-endpoint.js';
+import { Database } from './database/database.js';
+import { MaintenanceFunctions } from './database/maintenance-functions.js';
+import { MessageFunctions } from './database/message-functions.js';
+import { Notifications } from './database/notifications.js';
+import { QueueFunctions } from './database/queue-functions.js';
+import { TokenSeal } from './encryption/token-seal.js';
+import { ErrorFilter } from './errors/error.filter.js';
+import { AuthenticationGuard } from './identity/authentication.guard.js';
+import { IdentityModule } from './identity/identity.module.js';
+import { MaintenanceService } from './maintenance/maintenance.service.js';
+import { ChannelTurns } from './messages/channel-turns.js';
+import { ContentsController } from './messages/contents.controller.js';
+import { ContentsService } from './messages/contents.service.js';
+import { DeliveriesService } from './messages/deliveries.service.js';
+import { InFlightGate } from './messages/in-flight-gate.js';
+import { MessagesController } from './messages/messages.controller.js';
+import { MessagesService } from './messages/messages.service.js';
+import { Receipts } from './messages/receipts.js';
+import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
+import { WakeUps } from './messages/waiting/wake-ups.js';
+import { HealthController } from './operations/health.controller.js';
+import { Readiness } from './operations/readiness.js';
+import { QueueDirectory } from './queues/queue-directory.js';
+import { QueuesController } from './queues/queues.controller.js';
+import { QueuesService } from './queues/queues.service.js';
+import { ContractPipe } from './rest/contract.pipe.js';
+import { PageTokens } from './rest/page-token.js';
+import { WorkRequestsController } from './work-requests/work-requests.controller.js';
+import { WorkRequestsService } from './work-requests/work-requests.service.js';
+
+/** What exists before the application: it is made, and closed last, by whoever builds the application. */
+export interface Foundations {
+  readonly configuration: Configuration;
+  readonly database: Database;
+  readonly notifications: Notifications;
+  readonly seal: TokenSeal;
+}
+
+@Module({})
+class FoundationsModule {
+  static of({ configuration, database, notifications, seal }: Foundations): DynamicModule {
+    const providers = [
+      { provide: CONFIGURATION, useValue: configuration },
+      { provide: Database, useValue: database },
+      { provide: Notifications, useValue: notifications },
+      { provide: TokenSeal, useValue: seal },
+      PublicEndpoint,
+      QueueFunctions,
+      MessageFunctions,
+      MaintenanceFunctions,
+      QueueDirectory,
+      WakeUps,
+      PageTokens,
+    ];
+    return { module: FoundationsModule, global: true, providers, exports: providers };
+  }
+}
+
+@Module({})
+export class AppModule {
+  static of(foundations: Foundations): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [FoundationsModule.of(foundations), IdentityModule],
+      controllers: [QueuesController, WorkRequestsController, MessagesController, ContentsController, HealthController],
+      providers: [
+        { provide: APP_GUARD, useExisting: AuthenticationGuard },
+        { provide: APP_PIPE, useClass: ContractPipe },
+        { provide: APP_FILTER, useClass: ErrorFilter },
+        QueuesService,
+        WorkRequestsService,
+        MessagesService,
+        DeliveriesService,
+        ContentsService,
+        Receipts,
+        ChannelTurns,
+        InFlightGate,
+        WaitingRooms,
+        MaintenanceService,
+        Readiness,
+      ],
+    };
+  }
+}

@@ -1,0 +1,93 @@
+import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { SwaggerModule } from '@nestjs/swagger';
+import type { Logger } from 'pino';
+import { AppModule } from './app.module.js';
+import type { Configuration } from './config/environment.js';
+import { PublicEndpoint } from './config/public-endpoint.js';
+import { Database } from './database/database.js';
+import { IdentityFunctions } from './database/identity-functions.js';
+import { migrate } from './database/migrator.js';
+import { Notifications } from './database/notifications.js';
+import { TokenSeal } from './encryption/token-seal.js';
+import { MaintenanceService } from './maintenance/maintenance.service.js';
+import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
+import { NestLogger } from './operations/nest-logger.js';
+import { Readiness } from './operations/readiness.js';
+import { describe } from './rest/description.js';
+import { createHttpAdapter } from './rest/http-server.js';
+
+export const MIGRATIONS = path.resolve(import.meta.dirname, '../migrations');
+const VERSION = '0.1.0';
+const SEAL_SECRET = 'token-seal';
+
+/** A running pod. */
+export interface Pod {
+  readonly app: NestFastifyApplication;
+  readonly database: Database;
+  /** http://host:port, where it listens. */
+  readonly url: string;
+  readonly port: number;
+  /**
+   * Stops in the order that loses nothing: not ready any more, parked long polls are answered with nothing, requests
+   * under way finish, then the connections to the database close.
+   */
+  stop(): Promise<void>;
+}
+
+/** Migrates the database, builds the application and listens. Whatever it opened is closed again when it fails. */
+export async function startPod(configuration: Configuration, databaseUrl: string, logger: Logger): Promise<Pod> {
+  await migrate(databaseUrl, MIGRATIONS, (line) => logger.info(line));
+  const database = new Database(databaseUrl, configuration.poolSize, configuration.databaseWaitMs, (error) =>
+    logger.warn({ err: error }, 'an idle database connection broke'),
+  );
+  const notifications = new Notifications(databaseUrl, logger);
+  const closeFoundations = async (): Promise<void> => {
+    await notifications.close();
+    await database.close();
+  };
+  try {
+    const secret = await new IdentityFunctions(database).shareSecret(SEAL_SECRET, randomBytes(32));
+    const app = await buildApp({ configuration, database, notifications, seal: new TokenSeal(secret) }, logger);
+    await notifications.start();
+    await app.listen({ port: configuration.port, host: configuration.host });
+    const address = app.getHttpServer().address() as { port: number };
+    const endpoint = app.get(PublicEndpoint);
+    endpoint.listensOn(address.port);
+    app.get(MaintenanceService).start();
+    return {
+      app,
+      database,
+      url: endpoint.url,
+      port: address.port,
+      stop: async (): Promise<void> => {
+        app.get(Readiness).stop();
+        app.get(WaitingRooms).close();
+        await app.get(MaintenanceService).stop();
+        await app.close();
+        await closeFoundations();
+      },
+    };
+  } catch (error) {
+    await closeFoundations();
+    throw error;
+  }
+}
+
+async function buildApp(
+  foundations: Parameters<typeof AppModule.of>[0],
+  logger: Logger,
+): Promise<NestFastifyApplication> {
+  const adapter = createHttpAdapter(foundations.configuration, logger);
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.of(foundations), adapter, {
+    logger: new NestLogger(logger),
+    bodyParser: false,
+    abortOnError: false,
+  });
+  const description = describe(app, VERSION);
+  SwaggerModule.setup('docs', app, description, { jsonDocumentUrl: 'openapi.json', yamlDocumentUrl: 'openapi.yaml' });
+  await app.init();
+  return app;
+}

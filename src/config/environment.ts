@@ -1,0 +1,98 @@
+import path from 'node:path';
+import { z } from 'zod';
+
+/**
+ * Everything that the environment may say, read once at the start. Each variable's description is what
+ * the README's table says, its default what holds when the variable is absent or empty.
+ */
+const port = z.coerce.number().int().min(0).max(65535);
+const environmentSchema = z.object({
+  DATABASE_URL: z
+    .url({ protocol: /^postgres(ql)?$/, error: 'must look like postgres://user:password@host:5432/database' })
+    .optional(),
+  TOWPATH_DATA_DIR: z.string().default('.towpath'),
+  TOWPATH_HOST: z.string().default('127.0.0.1'),
+  TOWPATH_PORT: port.default(8080),
+  TOWPATH_STOMP_PORT: port.default(61613),
+  TOWPATH_PUBLIC_URL: z
+    .url({ protocol: /^https?$/, error: 'must look like https://queues.example.com' })
+    .transform((url) => url.replace(/\/+$/, ''))
+    .optional(),
+  TOWPATH_LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  TOWPATH_POOL_SIZE: z.coerce.number().int().min(2).max(200).default(10),
+  TOWPATH_DATABASE_WAIT_SECONDS: z.coerce.number().min(0.1).max(30).default(3),
+  TOWPATH_MAX_MESSAGE_BYTES: z.coerce.number().int().min(1).max(524288).default(262144),
+  TOWPATH_MAX_REQUEST_BYTES: z.coerce.number().int().min(1024).max(16777216).default(524288),
+  TOWPATH_MAX_CHANNELS: z.coerce.number().int().min(1).max(10000).default(256),
+  TOWPATH_MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(1000000).default(100000),
+  TOWPATH_SHUTDOWN_SECONDS: z.coerce.number().min(1).max(300).default(20),
+});
+
+/** The configuration of one pod, frozen. Durations are milliseconds, sizes bytes. */
+export interface Configuration {
+  /** Null: the embedded server under `dataDirectory` is started. */
+  readonly databaseUrl: string | null;
+  readonly dataDirectory: string;
+  readonly host: string;
+  readonly port: number;
+  readonly stompPort: number;
+  /** What clients reach this service under, without a slash at the end; null: made of host and port once it listens. */
+  readonly publicUrl: string | null;
+  readonly logLevel: string;
+  readonly poolSize: number;
+  /** How long a request may wait for a database connection before it gets 503. */
+  readonly databaseWaitMs: number;
+  /** One message, content and properties together, without the capability LARGE_MESSAGES. */
+  readonly maxMessageBytes: number;
+  /** All messages of one put together. */
+  readonly maxRequestBytes: number;
+  readonly maxChannels: number;
+  readonly maxInFlight: number;
+  /** How long a stop may take before what is left is cut off. */
+  readonly shutdownMs: number;
+}
+
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError';
+}
+
+/** Reads the configuration from `environment`. Throws one ConfigurationError that lists every bad value. */
+export function readConfiguration(environment: NodeJS.ProcessEnv = process.env): Configuration {
+  // An empty variable counts as absent: compose files and shells make them easily.
+  const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const parsed = environmentSchema.safeParse(present);
+  const known = new Set(Object.keys(environmentSchema.shape));
+  const unknown = Object.keys(present).filter((name) => name.startsWith('TOWPATH_') && !known.has(name));
+  const problems = [
+    ...(parsed.error?.issues ?? []).map((issue) => {
+      const name = String(issue.path[0]);
+      // A database URL holds a password: its value is never repeated.
+      const value = name === 'DATABASE_URL' ? '' : ` (it is ${JSON.stringify(present[name])})`;
+      return `${name}: ${issue.message}${value}`;
+    }),
+    ...unknown.map((name) => `${name}: there is no such setting; the README lists them`),
+  ];
+  if (!parsed.success || problems.length > 0) {
+    throw new ConfigurationError(`The environment has settings that cannot be used:\n  ${problems.join('\n  ')}`);
+  }
+  const values = parsed.data;
+  return Object.freeze({
+    databaseUrl: values.DATABASE_URL ?? null,
+    dataDirectory: path.resolve(values.TOWPATH_DATA_DIR),
+    host: values.TOWPATH_HOST,
+    port: values.TOWPATH_PORT,
+    stompPort: values.TOWPATH_STOMP_PORT,
+    publicUrl: values.TOWPATH_PUBLIC_URL ?? null,
+    logLevel: values.TOWPATH_LOG_LEVEL,
+    poolSize: values.TOWPATH_POOL_SIZE,
+    databaseWaitMs: values.TOWPATH_DATABASE_WAIT_SECONDS * 1000,
+    maxMessageBytes: values.TOWPATH_MAX_MESSAGE_BYTES,
+    maxRequestBytes: values.TOWPATH_MAX_REQUEST_BYTES,
+    maxChannels: values.TOWPATH_MAX_CHANNELS,
+    maxInFlight: values.TOWPATH_MAX_IN_FLIGHT,
+    shutdownMs: values.TOWPATH_SHUTDOWN_SECONDS * 1000,
+  });
+}
+
+/** The injection token of the configuration. */
+export const CONFIGURATION = Symbol('configuration');

@@ -1,0 +1,74 @@
+import { Injectable } from '@nestjs/common';
+import { Database, type Statement } from './database.js';
+
+const call = (name: string, text: string): Statement => ({ name, text });
+const TAKE_LEASE = call('take_lease', 'select towpath.take_lease($1, $2, $3) as taken');
+const GIVE_LEASE_BACK = call('give_lease_back', 'select towpath.give_lease_back($1, $2)');
+const DUE = call(
+  'maintenance_due',
+  `select 'timed-out' as kind, q as "queueId", 0 as "consumerGroupId" from towpath.queues_with_timed_out_deliveries() q
+   union all select 'expired', e.queue_id, e.consumer_group_id from towpath.ranges_with_expired_messages() e
+   union all select 'deltas', d, 0 from towpath.queues_with_message_deltas() d
+   union all select 'work-requests', 0, 0 from towpath.work_request_is_waiting() w where w`,
+);
+const SWEEP_TIMED_OUT = call(
+  'sweep_timed_out_deliveries',
+  'select towpath.sweep_timed_out_deliveries($1, $2) as count',
+);
+const SWEEP_EXPIRED = call('sweep_expired_messages', 'select towpath.sweep_expired_messages($1, $2, $3) as count');
+const FOLD = call('fold_message_deltas', 'select towpath.fold_message_deltas($1, $2) as count');
+const STEP = call('run_work_request_step', 'select towpath.run_work_request_step($1, $2) as status');
+const FORGET = call('forget_old_records', 'select towpath.forget_old_records() as count');
+
+export interface DueMaintenance {
+  readonly kind: 'timed-out' | 'expired' | 'deltas' | 'work-requests';
+  readonly queueId: number;
+  readonly consumerGroupId: number;
+}
+
+/** The SQL functions of the maintenance, each called from here only. Counts are rows that a batch touched. */
+@Injectable()
+export class MaintenanceFunctions {
+  constructor(private readonly database: Database) {}
+
+  async takeLease(name: string, holder: string, seconds: number): Promise<boolean> {
+    const [row] = await this.database.run<{ taken: boolean }>(TAKE_LEASE, [name, holder, seconds]);
+    return row?.taken ?? false;
+  }
+
+  async giveLeaseBack(name: string, holder: string): Promise<void> {
+    await this.database.run(GIVE_LEASE_BACK, [name, holder]);
+  }
+
+  /** Everything that there is to do at the moment, found by one statement. */
+  async due(): Promise<DueMaintenance[]> {
+    return this.database.run<DueMaintenance & Record<string, unknown>>(DUE, []);
+  }
+
+  async sweepTimedOutDeliveries(queueId: number, batch: number): Promise<number> {
+    return this.count(SWEEP_TIMED_OUT, [queueId, batch]);
+  }
+
+  async sweepExpiredMessages(queueId: number, consumerGroupId: number, batch: number): Promise<number> {
+    return this.count(SWEEP_EXPIRED, [queueId, consumerGroupId, batch]);
+  }
+
+  async foldMessageDeltas(queueId: number, batch: number): Promise<number> {
+    return this.count(FOLD, [queueId, batch]);
+  }
+
+  async forgetOldRecords(): Promise<number> {
+    return this.count(FORGET, []);
+  }
+
+  /** One batch of a work request (null: of the oldest unfinished one). Null: there was nothing to do. */
+  async runWorkRequestStep(id: string | null, batch: number): Promise<string | null> {
+    const [row] = await this.database.run<{ status: string | null }>(STEP, [id, batch]);
+    return row?.status ?? null;
+  }
+
+  private async count(statement: Statement, values: readonly unknown[]): Promise<number> {
+    const [row] = await this.database.run<{ count: number }>(statement, values);
+    return row?.count ?? 0;
+  }
+}

@@ -1,0 +1,225 @@
+import { Injectable } from '@nestjs/common';
+import { Database, type Statement } from './database.js';
+
+/** A range of messages that a get can ask for. */
+export interface MessageRange {
+  readonly queueId: number;
+  /** 0 is the primary consumer group. */
+  readonly consumerGroupId: number;
+  readonly deadLetter: boolean;
+}
+
+export interface MessageToPut {
+  readonly content: Buffer;
+  /** '' is the queue itself. */
+  readonly channelId: string;
+  readonly properties: Readonly<Record<string, string>> | null;
+  readonly delayInSeconds: number;
+  /** Bytes that count for the limits and the statistics. */
+  readonly sizeInBytes: number;
+}
+
+export interface PutMessage {
+  readonly id: number;
+  readonly expireAfter: Date;
+}
+
+/** What proves a delivery, as SQL has it: the message and the number of its last change of hands. */
+export interface ReceiptKey {
+  readonly id: number;
+  readonly receiptNumber: number;
+}
+
+export interface DeliveredMessage extends ReceiptKey {
+  readonly channelId: string;
+  readonly content: Buffer;
+  readonly properties: Readonly<Record<string, string>> | null;
+  readonly deliveryCount: number;
+  readonly createdAt: Date;
+  readonly visibleAfter: Date;
+  readonly expireAfter: Date;
+  /** By the database's clock, which no pod's need agree with. */
+  readonly hiddenForMs: number;
+}
+
+export interface GetRequest extends MessageRange {
+  /** Null: the next channel in turn after `afterChannelId`. */
+  readonly channelId: string | null;
+  readonly afterChannelId: string;
+  readonly limit: number;
+  /** Null: the queue's. */
+  readonly visibilityInSeconds: number | null;
+  readonly deliveredTo: string;
+  readonly maxBytes: number;
+}
+
+export interface Visibility extends ReceiptKey {
+  readonly visibilityInSeconds: number;
+}
+
+export interface UpdatedMessage {
+  /** Null: the receipt is dead. */
+  readonly visibleAfter: Date | null;
+  readonly channelId: string | null;
+}
+
+export interface Stats {
+  readonly visibleMessages: number;
+  readonly inFlightMessages: number;
+  readonly sizeInBytes: number;
+}
+
+const PUT: Statement = {
+  name: 'put_packed_messages',
+  text: 'select id, expire_after as "expireAfter" from towpath.put_packed_messages($1, $2, $3, $4, $5, $6, $7, $8)',
+};
+const GET: Statement = {
+  name: 'get_messages',
+  text: `select id, receipt_number as "receiptNumber", channel_id as "channelId", body as content, properties,
+    delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
+    extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"
+    from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+};
+const NEXT: Statement = {
+  name: 'next_visible_after',
+  text: 'select extract(epoch from towpath.next_visible_after($1, $2, $3, $4) - clock_timestamp())::float8 * 1000 as ms',
+};
+const UPDATE: Statement = {
+  name: 'update_messages',
+  text: `select visible_after as "visibleAfter", channel_id as "channelId" from towpath.update_messages($1, $2, $3, $4, $5, $6)`,
+};
+const DELETE: Statement = {
+  name: 'delete_messages',
+  text: 'select deleted from towpath.delete_messages($1, $2, $3, $4, $5) as deleted',
+};
+const RELEASE: Statement = {
+  name: 'release_messages',
+  text: 'select id from towpath.release_messages($1, $2, $3, $4, $5) as id',
+};
+const CHANNELS: Statement = {
+  name: 'list_channels',
+  text: 'select channel_id as "channelId" from towpath.list_channels($1, $2, $3, $4, $5, $6) as channel_id',
+};
+const STATS: Statement = {
+  name: 'get_stats',
+  text: `select visible_messages, in_flight_messages, size_in_bytes,
+    dead_visible_messages, dead_in_flight_messages, dead_size_in_bytes from towpath.get_stats($1, $2, $3)`,
+};
+const IN_FLIGHT: Statement = {
+  name: 'count_in_flight',
+  text: 'select towpath.count_in_flight($1, $2, $3, null, $4) as count',
+};
+
+const key = (range: MessageRange): [number, number, boolean] => [
+  range.queueId,
+  range.consumerGroupId,
+  range.deadLetter,
+];
+
+/** The SQL functions of the data plane, each called from here only; the comments in the migrations say what they do. */
+@Injectable()
+export class MessageFunctions {
+  constructor(private readonly database: Database) {}
+
+  /** Stores messages, all or none; the answer has their order. pg is slow with bytea[], so contents travel as one buffer. */
+  async put(queueId: number, messages: readonly MessageToPut[], maxChannels: number): Promise<PutMessage[]> {
+    return this.database.run<PutMessage>(PUT, [
+      queueId,
+      Buffer.concat(messages.map(({ content }) => content)),
+      messages.map(({ content }) => content.length),
+      messages.map(({ channelId }) => channelId),
+      messages.map(({ properties }) => (properties === null ? null : JSON.stringify(properties))),
+      messages.map(({ delayInSeconds }) => delayInSeconds),
+      messages.map(({ sizeInBytes }) => sizeInBytes),
+      maxChannels,
+    ]);
+  }
+
+  /** Delivers what is visible now; an empty array where nothing is. */
+  async get(request: GetRequest): Promise<DeliveredMessage[]> {
+    return this.database.run<DeliveredMessage>(GET, [
+      ...key(request),
+      request.channelId,
+      request.afterChannelId,
+      request.limit,
+      request.visibilityInSeconds,
+      request.deliveredTo,
+      request.maxBytes,
+    ]);
+  }
+
+  /** Milliseconds until the next message is visible (below 0: one is, but a get under way has locked it); null: none. */
+  async millisecondsUntilVisible(range: MessageRange, channelId: string | null): Promise<number | null> {
+    const [row] = await this.database.run<{ ms: number | null }>(NEXT, [...key(range), channelId]);
+    return row?.ms ?? null;
+  }
+
+  async update(range: MessageRange, entries: readonly Visibility[]): Promise<UpdatedMessage[]> {
+    return this.database.run<UpdatedMessage>(UPDATE, [
+      ...key(range),
+      entries.map(({ id }) => id),
+      entries.map(({ receiptNumber }) => receiptNumber),
+      entries.map(({ visibilityInSeconds }) => visibilityInSeconds),
+    ]);
+  }
+
+  /** One answer per receipt, in order: false where it is dead. */
+  async delete(range: MessageRange, receipts: readonly ReceiptKey[]): Promise<boolean[]> {
+    const rows = await this.database.run<{ deleted: boolean }>(DELETE, [
+      ...key(range),
+      receipts.map(({ id }) => id),
+      receipts.map(({ receiptNumber }) => receiptNumber),
+    ]);
+    return rows.map(({ deleted }) => deleted);
+  }
+
+  /** Takes deliveries back that reached nobody. */
+  async release(range: MessageRange, receipts: readonly ReceiptKey[]): Promise<void> {
+    await this.database.run(RELEASE, [
+      ...key(range),
+      receipts.map(({ id }) => id),
+      receipts.map(({ receiptNumber }) => receiptNumber),
+    ]);
+  }
+
+  async listChannels(
+    range: MessageRange,
+    channelId: string | null,
+    afterChannelId: string,
+    limit: number,
+  ): Promise<string[]> {
+    const rows = await this.database.run<{ channelId: string }>(CHANNELS, [
+      ...key(range),
+      channelId,
+      afterChannelId,
+      limit,
+    ]);
+    return rows.map((row) => row.channelId);
+  }
+
+  async stats(
+    queueId: number,
+    consumerGroupId: number,
+    channelId: string | null,
+  ): Promise<{ queue: Stats; deadLetterQueue: Stats }> {
+    const [row] = await this.database.run<Record<string, number>>(STATS, [queueId, consumerGroupId, channelId]);
+    const figure = (name: string): number => row?.[name] ?? 0;
+    return {
+      queue: {
+        visibleMessages: figure('visible_messages'),
+        inFlightMessages: figure('in_flight_messages'),
+        sizeInBytes: figure('size_in_bytes'),
+      },
+      deadLetterQueue: {
+        visibleMessages: figure('dead_visible_messages'),
+        inFlightMessages: figure('dead_in_flight_messages'),
+        sizeInBytes: figure('dead_size_in_bytes'),
+      },
+    };
+  }
+
+  async countInFlight(range: MessageRange, atMost: number): Promise<number> {
+    const [row] = await this.database.run<{ count: number }>(IN_FLIGHT, [...key(range), atMost]);
+    return row?.count ?? 0;
+  }
+}

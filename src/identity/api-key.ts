@@ -1,0 +1,51 @@
+import { hash, randomBytes } from 'node:crypto';
+
+/**
+ * Bearer keys look like `towpath_1f0c9a7e_<48 hexadecimal digits>`: the first 16 characters are stored in the clear so
+ * that an owner can tell keys apart, of the whole only the SHA-256. Hexadecimal, so that a double click selects all of it.
+ */
+const API_KEY = /^towpath_[0-9a-f]{8}_[0-9a-f]{48}$/;
+const PREFIX_LENGTH = 'towpath_'.length + 8;
+
+/** STOMP passcodes: canonical base64, and short, since a token that this service makes has 44 characters so encoded. */
+const PASSCODE = /^(?:[A-Za-z0-9+/]{4}){4,64}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+/** A bearer key as it is shown once, and what is stored of it. */
+export interface NewApiKey {
+  readonly key: string;
+  readonly prefix: string;
+  readonly digest: Buffer;
+}
+
+/** A STOMP passcode as it is shown once, and what is stored of it. */
+export interface NewAuthToken {
+  /** base64 of the token, as STOMP clients send it. */
+  readonly passcode: string;
+  readonly digest: Buffer;
+}
+
+/** Makes a new bearer key: 192 random bits behind a random prefix. */
+export function makeApiKey(): NewApiKey {
+  const key = `towpath_${randomBytes(4).toString('hex')}_${randomBytes(24).toString('hex')}`;
+  return { key, prefix: key.slice(0, PREFIX_LENGTH), digest: sha256(key) };
+}
+
+/** The digest of a well-formed bearer key; null for anything else, which then costs no look-up. */
+export function digestOfApiKey(token: string): Buffer | null {
+  return API_KEY.test(token) ? sha256(token) : null;
+}
+
+/** Makes a new auth token of 192 random bits. */
+export function makeAuthToken(): NewAuthToken {
+  const token = randomBytes(24).toString('base64url');
+  return { passcode: Buffer.from(token).toString('base64'), digest: sha256(token) };
+}
+
+/** The digest of the auth token inside a STOMP passcode (base64 of the token); null where it cannot be one. */
+export function digestOfPasscode(passcode: string): Buffer | null {
+  return PASSCODE.test(passcode) ? sha256(Buffer.from(passcode, 'base64')) : null;
+}
+
+function sha256(data: string | Buffer): Buffer {
+  return hash('sha256', data, 'buffer');
+}

@@ -1,0 +1,47 @@
+import { type CanActivate, type ExecutionContext, Injectable, Logger } from '@nestjs/common';
+import { Reflector } from '@nestjs/core';
+import type { FastifyRequest } from 'fastify';
+import { ServiceError } from '../errors/service-error.js';
+import { AuthenticationService } from './authentication.service.js';
+import { PERMISSION, type Permission, PUBLIC } from './permission.js';
+
+/**
+ * Lets a request through to a route that is not `@Public()` only with valid credentials, and sets `request.caller`.
+ * Throws NotAuthenticated without them. A route about which nothing was declared is refused as if it did not exist.
+ */
+@Injectable()
+export class AuthenticationGuard implements CanActivate {
+  private readonly logger = new Logger(AuthenticationGuard.name);
+
+  constructor(
+    private readonly authentication: AuthenticationService,
+    private readonly reflector: Reflector,
+  ) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const declarations = [context.getHandler(), context.getClass()];
+    if (this.reflector.getAllAndOverride<boolean | undefined>(PUBLIC, declarations) === true) return true;
+    const request = context.switchToHttp().getRequest<FastifyRequest>();
+    const { method = '', url = '', rawHeaders } = request.raw;
+    request.caller = await this.authentication.authenticate({
+      method,
+      target: url,
+      rawHeaders,
+      body: bytesOf(request.body),
+    });
+    // Asked after the credentials, so that strangers cannot fill the log.
+    if (this.reflector.getAllAndOverride<Permission | undefined>(PERMISSION, declarations) === undefined) {
+      const route = `${context.getClass().name}.${context.getHandler().name}`;
+      this.logger.error(`${route} declares neither @Requires(...) nor @Public(): it is refused`);
+      throw new ServiceError('NotAuthorizedOrNotFound', 'there is no such resource, or you may not use it');
+    }
+    return true;
+  }
+}
+
+/** The bytes received. A body that something parsed before cannot be compared with its digest any more: a mistake of ours. */
+function bytesOf(body: unknown): Buffer | undefined {
+  if (body === undefined || body === null) return undefined;
+  if (Buffer.isBuffer(body)) return body;
+  throw new Error('the body of a request was parsed before its signature was verified');
+}

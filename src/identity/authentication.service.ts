@@ -1,0 +1,132 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { Injectable, Logger } from '@nestjs/common';
+import {
+  IdentityFunctions,
+  type SigningKeyName,
+  type SigningKeyRow,
+  type StompLogin,
+} from '../database/identity-functions.js';
+import { ServiceError } from '../errors/service-error.js';
+import { digestOfApiKey, digestOfPasscode } from './api-key.js';
+import type { Caller } from './caller.js';
+import { CredentialCache } from './credential-cache.js';
+import { readSignature, singleHeader, verifySignature, type SignedRequest } from './request-signature.js';
+
+type Owner = Omit<Caller, 'credential'>;
+
+const BEARER = /^Bearer[ \t]+([\x21-\x7e]{1,4096})$/i;
+// Nothing of which part was wrong: who guesses learns nothing from it.
+const NOT_AUTHENTICATED =
+  'The request has no credentials that are valid here. Sign it with an API signing key (OCI request signature), ' +
+  'or send an API key as "Authorization: Bearer towpath_..."';
+const STOMP_NOT_AUTHENTICATED =
+  'login and passcode are not valid here: the login is <tenancy name>/<user name>, the passcode the base64 of an auth token';
+
+/** Says who is calling. What is right is remembered for two seconds, so a key that was removed works no longer than that. */
+@Injectable()
+export class AuthenticationService {
+  private readonly logger = new Logger(AuthenticationService.name);
+  private readonly signingKeys: CredentialCache<SigningKeyName, KeyObject>;
+  private readonly apiKeys: CredentialCache<Buffer, Owner>;
+  private readonly stompLogins: CredentialCache<StompLogin, Owner>;
+
+  constructor(functions: IdentityFunctions) {
+    this.signingKeys = new CredentialCache(async (names) => {
+      const rows = await functions.findSigningKeys(names);
+      return new Map(
+        rows.flatMap((row) => {
+          const key = this.parseKey(row);
+          const name = { tenancyId: row.tenancy_id, userId: row.user_id, fingerprint: row.fingerprint };
+          return key === null ? [] : [[nameOfSigningKey(name), key] as const];
+        }),
+      );
+    });
+    this.apiKeys = new CredentialCache(async (digests) => {
+      const rows = await functions.findApiKeys(digests);
+      return new Map(
+        rows.map((row) => [row.digest.toString('base64'), { tenancyId: row.tenancy_id, userId: row.user_id }]),
+      );
+    });
+    this.stompLogins = new CredentialCache(async (logins) => {
+      const rows = await functions.findStompLogins(logins);
+      return new Map(
+        rows.map((row) => [
+          nameOfStompLogin({ tenancyName: row.tenancy_name, userName: row.user_name, digest: row.digest }),
+          { tenancyId: row.tenancy_id, userId: row.user_id },
+        ]),
+      );
+    });
+  }
+
+  /**
+   * The caller of a request, by its OCI request signature or its bearer API key. Throws NotAuthenticated, with one text
+   * for whatever was wrong except the date of a signature that is otherwise valid; ServiceUnavailable without a database.
+   */
+  async authenticate(request: SignedRequest): Promise<Caller> {
+    const authorization = singleHeader(request.rawHeaders, 'authorization') ?? '';
+    const token = BEARER.exec(authorization)?.[1];
+    return token === undefined ? this.authenticateSignature(request) : this.authenticateToken(token);
+  }
+
+  /**
+   * The caller behind a STOMP login (`<tenancy name>/<user name>`) and passcode (base64 of an auth token). Throws
+   * NotAuthenticated, with one text for whatever was wrong; ServiceUnavailable without a database.
+   */
+  async authenticateLogin(login: string, passcode: string): Promise<Caller> {
+    const digest = digestOfPasscode(passcode);
+    // A tenancy's name has no slash, a user's may. PostgreSQL refuses NUL, for all that share the statement.
+    const slash = login.indexOf('/');
+    if (digest === null || slash < 1 || login.length > 400 || login.includes('\0')) {
+      throw new ServiceError('NotAuthenticated', STOMP_NOT_AUTHENTICATED);
+    }
+    const wanted = { tenancyName: login.slice(0, slash), userName: login.slice(slash + 1), digest };
+    const owner = await this.stompLogins.get(nameOfStompLogin(wanted), wanted);
+    if (owner === null) throw new ServiceError('NotAuthenticated', STOMP_NOT_AUTHENTICATED);
+    return { ...owner, credential: 'auth-token' };
+  }
+
+  private async authenticateSignature(request: SignedRequest): Promise<Caller> {
+    const claim = readSignature(request);
+    const key = claim === null ? null : await this.signingKeys.get(nameOfSigningKey(claim.key), claim.key);
+    if (claim === null || key === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
+    const now = Date.now();
+    const verdict = verifySignature(request, claim, key, now);
+    if (verdict === 'skewed') {
+      throw new ServiceError(
+        'NotAuthenticated',
+        `The signature is valid but its date is more than 5 minutes from this server's clock, ${new Date(now).toUTCString()}`,
+      );
+    }
+    if (verdict !== 'valid') throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
+    return { tenancyId: claim.key.tenancyId, userId: claim.key.userId, credential: 'signature' };
+  }
+
+  private async authenticateToken(token: string): Promise<Caller> {
+    const digest = digestOfApiKey(token);
+    const owner = digest === null ? null : await this.apiKeys.get(digest.toString('base64'), digest);
+    if (owner === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
+    return { ...owner, credential: 'api-key' };
+  }
+
+  /** A key that cannot be read is logged and treated as missing: it must not fail others that were looked up with it. */
+  private parseKey(row: SigningKeyRow): KeyObject | null {
+    try {
+      const key = createPublicKey(row.public_key);
+      if (key.asymmetricKeyType === 'rsa') return key;
+      this.logger.error(`signing key ${row.fingerprint} of ${row.user_id} is not an RSA key: it is not used`);
+    } catch (error) {
+      this.logger.error(`signing key ${row.fingerprint} of ${row.user_id} cannot be read: ${String(error)}`);
+    }
+    return null;
+  }
+}
+
+function nameOfSigningKey(name: SigningKeyName): string {
+  // None of the three can have a slash.
+  return `${name.tenancyId}/${name.userId}/${name.fingerprint}`;
+}
+
+function nameOfStompLogin(login: StompLogin): string {
+  // The digest's length is fixed, and the first slash ends the tenancy's name.
+  return `${login.digest.toString('base64')} ${login.tenancyName}/${login.userName}`;
+}

@@ -1,0 +1,131 @@
+import { Injectable } from '@nestjs/common';
+import { MessageFunctions, type MessageRange, type ReceiptKey } from '../database/message-functions.js';
+import { ServiceError } from '../errors/service-error.js';
+import type { Caller } from '../identity/caller.js';
+import { QueueDirectory } from '../queues/queue-directory.js';
+import {
+  MAX_VISIBILITY,
+  type DeleteMessagesResult,
+  type UpdatedMessage,
+  type UpdateMessagesResult,
+} from './message.schemas.js';
+import { rangeOf, refuseConsumerGroup } from './messages.service.js';
+import { deadReceipt, Receipts } from './receipts.js';
+import { WakeUps } from './waiting/wake-ups.js';
+
+interface Update {
+  readonly receipt: string;
+  readonly visibilityInSeconds: number;
+}
+
+/** What the holder of a delivery does with it: extend (or shorten) it, or delete the message. */
+@Injectable()
+export class DeliveriesService {
+  constructor(
+    private readonly functions: MessageFunctions,
+    private readonly directory: QueueDirectory,
+    private readonly receipts: Receipts,
+    private readonly wakeUps: WakeUps,
+  ) {}
+
+  /** Throws InvalidParameter for a garbled receipt, NotAuthorizedOrNotFound for a dead one. */
+  async update(caller: Caller, queue: string, groupId: string | undefined, entry: Update): Promise<UpdatedMessage> {
+    const range = await this.range(caller, queue, groupId);
+    return valueOf(await this.updateAll(range, [entry]));
+  }
+
+  /** One result per entry, in order; one that fails does not touch the others. */
+  async updateMany(
+    caller: Caller,
+    queue: string,
+    groupId: string | undefined,
+    entries: readonly Update[],
+  ): Promise<UpdateMessagesResult> {
+    const range = await this.range(caller, queue, groupId);
+    return toBatchResult(await this.updateAll(range, entries), (updated) => updated);
+  }
+
+  /** As `update`. */
+  async delete(caller: Caller, queue: string, groupId: string | undefined, receipt: string): Promise<void> {
+    const range = await this.range(caller, queue, groupId);
+    valueOf(await this.deleteAll(range, [receipt]));
+  }
+
+  /** As `updateMany`. */
+  async deleteMany(
+    caller: Caller,
+    queue: string,
+    groupId: string | undefined,
+    receipts: readonly string[],
+  ): Promise<DeleteMessagesResult> {
+    const range = await this.range(caller, queue, groupId);
+    return toBatchResult(await this.deleteAll(range, receipts), () => ({}));
+  }
+
+  private async range(caller: Caller, queue: string, groupId: string | undefined): Promise<MessageRange> {
+    refuseConsumerGroup(groupId);
+    return rangeOf(await this.directory.find(caller, queue));
+  }
+
+  private async updateAll(range: MessageRange, entries: readonly Update[]): Promise<(UpdatedMessage | ServiceError)[]> {
+    const read = entries.map((entry) => {
+      const { visibilityInSeconds } = entry;
+      if (!Number.isInteger(visibilityInSeconds) || visibilityInSeconds < 0 || visibilityInSeconds > MAX_VISIBILITY) {
+        return new ServiceError(
+          'InvalidParameter',
+          `visibilityInSeconds must be an integer from 0 to ${MAX_VISIBILITY}; it is ${visibilityInSeconds}`,
+        );
+      }
+      const key = this.receipts.read(range, entry.receipt);
+      return key instanceof ServiceError ? key : { ...key, visibilityInSeconds };
+    });
+    const good = read.filter(isGood);
+    const updated = good.length === 0 ? [] : await this.functions.update(range, good);
+    let next = 0;
+    return read.map((entry) => {
+      if (entry instanceof ServiceError) return entry;
+      const result = updated[next++];
+      if (result === undefined || result.visibleAfter === null) return deadReceipt();
+      this.wakeUps.hint({ ...range, channelId: result.channelId, inMs: entry.visibilityInSeconds * 1000 });
+      return { id: entry.id, visibleAfter: result.visibleAfter.toISOString() };
+    });
+  }
+
+  private async deleteAll(range: MessageRange, receipts: readonly string[]): Promise<(ReceiptKey | ServiceError)[]> {
+    const read = receipts.map((receipt) => this.receipts.read(range, receipt));
+    const good = read.filter(isGood);
+    const deleted = good.length === 0 ? [] : await this.functions.delete(range, good);
+    let next = 0;
+    return read.map((key) => (key instanceof ServiceError ? key : deleted[next++] === true ? key : deadReceipt()));
+  }
+}
+
+function isGood<Value>(value: Value | ServiceError): value is Exclude<Value, ServiceError> {
+  return !(value instanceof ServiceError);
+}
+
+function valueOf<Value>(results: readonly (Value | ServiceError)[]): Value {
+  const [result] = results;
+  if (result === undefined) throw new Error('a batch of one has no result');
+  if (result instanceof ServiceError) throw result;
+  return result;
+}
+
+interface BatchResult<Entry> {
+  serverFailures: number;
+  clientFailures: number;
+  entries: (Entry | { errorCode: number; errorMessage: string })[];
+}
+
+function toBatchResult<Value, Entry>(
+  results: readonly (Value | ServiceError)[],
+  toEntry: (value: Value) => Entry,
+): BatchResult<Entry> {
+  return {
+    serverFailures: 0,
+    clientFailures: results.filter((result) => result instanceof ServiceError).length,
+    entries: results.map((result) =>
+      result instanceof ServiceError ? { errorCode: result.status, errorMessage: result.message } : toEntry(result),
+    ),
+  };
+}

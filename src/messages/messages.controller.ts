@@ -1,0 +1,151 @@
+import { Body, Controller, Delete, Get, Param, Post, Put, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { z } from 'zod';
+import type { Caller } from '../identity/caller.js';
+import { CurrentCaller } from '../identity/permission.js';
+import { ClientGone } from '../rest/client-gone.js';
+import { API_VERSION, Operation } from '../rest/operation.js';
+import { DeliveriesService } from './deliveries.service.js';
+import {
+  consumerGroupQuery,
+  deleteMessagesDetails,
+  deleteMessagesResult,
+  getMessages,
+  getMessagesQuery,
+  putMessages,
+  putMessagesDetails,
+  updatedMessage,
+  updateMessageDetails,
+  updateMessagesDetails,
+  updateMessagesResult,
+  type DeleteMessagesResult,
+  type Message,
+  type PutMessages,
+  type UpdatedMessage,
+  type UpdateMessagesResult,
+} from './message.schemas.js';
+import { MessagesService } from './messages.service.js';
+
+@ApiTags('messages')
+@Controller(`${API_VERSION}/queues/:queueId/messages`)
+export class MessagesController {
+  constructor(
+    private readonly messages: MessagesService,
+    private readonly deliveries: DeliveriesService,
+  ) {}
+
+  @Post()
+  @Operation({
+    id: 'putMessages',
+    summary: 'Puts messages',
+    description:
+      'Stores 1 to 20 messages, all or none. The answer comes after they are durable. One that gets no answer may ' +
+      'have been stored: SDKs do not repeat it by themselves.',
+    permission: 'use queue-push',
+    success: { status: 200, description: 'The messages are stored; ids are in the order sent.', schema: putMessages },
+    errors: ['LimitExceeded', 'PayloadTooLarge', 'UnsupportedMediaType', 'IncorrectState'],
+  })
+  put(
+    @CurrentCaller() caller: Caller,
+    @Param('queueId') queueId: string,
+    @Body({ schema: putMessagesDetails }) details: z.infer<typeof putMessagesDetails>,
+  ): Promise<PutMessages> {
+    return this.messages.put(caller, queueId, details);
+  }
+
+  @Get()
+  @Operation({
+    id: 'getMessages',
+    summary: 'Gets messages',
+    description:
+      'Delivers visible messages of one channel, counts the delivery and hides them for the visibility timeout. ' +
+      'While there is nothing it waits, at most for the polling timeout. `{queueId}/dlq` (with %2F for the slash) ' +
+      'names the dead letter queue: a Towpath extension.',
+    permission: 'use queue-pull',
+    success: { status: 200, description: 'The messages; an empty array where there were none.', schema: getMessages },
+    errors: ['IncorrectState'],
+  })
+  async get(
+    @CurrentCaller() caller: Caller,
+    @Param('queueId') queueId: string,
+    @Query({ schema: getMessagesQuery }) query: z.infer<typeof getMessagesQuery>,
+    @ClientGone() gone: AbortSignal,
+  ): Promise<{ messages: Message[] }> {
+    return { messages: await this.messages.get(caller, queueId, query, gone) };
+  }
+
+  @Put(':messageReceipt')
+  @Operation({
+    id: 'updateMessage',
+    summary: 'Changes how long a delivered message stays invisible',
+    permission: 'use queue-pull',
+    success: { status: 200, description: 'The new time; the receipt stays good.', schema: updatedMessage },
+    errors: ['UnsupportedMediaType'],
+  })
+  update(
+    @CurrentCaller() caller: Caller,
+    @Param('queueId') queueId: string,
+    @Param('messageReceipt') receipt: string,
+    @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
+    @Body({ schema: updateMessageDetails }) { visibilityInSeconds }: z.infer<typeof updateMessageDetails>,
+  ): Promise<UpdatedMessage> {
+    return this.deliveries.update(caller, queueId, consumerGroupId, { receipt, visibilityInSeconds });
+  }
+
+  @Delete(':messageReceipt')
+  @Operation({
+    id: 'deleteMessage',
+    summary: 'Deletes a delivered message',
+    permission: 'use queue-pull',
+    success: { status: 204, description: 'The message is gone for good.' },
+  })
+  delete(
+    @CurrentCaller() caller: Caller,
+    @Param('queueId') queueId: string,
+    @Param('messageReceipt') receipt: string,
+    @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
+  ): Promise<void> {
+    return this.deliveries.delete(caller, queueId, consumerGroupId, receipt);
+  }
+
+  @Post('actions/updateMessages')
+  @Operation({
+    id: 'updateMessages',
+    summary: 'Changes how long delivered messages stay invisible',
+    description: 'Each entry succeeds or fails for itself.',
+    permission: 'use queue-pull',
+    success: { status: 200, description: 'A result per entry, in order.', schema: updateMessagesResult },
+    errors: ['UnsupportedMediaType'],
+  })
+  updateMany(
+    @CurrentCaller() caller: Caller,
+    @Param('queueId') queueId: string,
+    @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
+    @Body({ schema: updateMessagesDetails }) { entries }: z.infer<typeof updateMessagesDetails>,
+  ): Promise<UpdateMessagesResult> {
+    return this.deliveries.updateMany(caller, queueId, consumerGroupId, entries);
+  }
+
+  @Post('actions/deleteMessages')
+  @Operation({
+    id: 'deleteMessages',
+    summary: 'Deletes delivered messages',
+    description: 'Each entry succeeds or fails for itself.',
+    permission: 'use queue-pull',
+    success: { status: 200, description: 'A result per entry, in order.', schema: deleteMessagesResult },
+    errors: ['UnsupportedMediaType'],
+  })
+  deleteMany(
+    @CurrentCaller() caller: Caller,
+    @Param('queueId') queueId: string,
+    @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
+    @Body({ schema: deleteMessagesDetails }) { entries }: z.infer<typeof deleteMessagesDetails>,
+  ): Promise<DeleteMessagesResult> {
+    return this.deliveries.deleteMany(
+      caller,
+      queueId,
+      consumerGroupId,
+      entries.map(({ receipt }) => receipt),
+    );
+  }
+}

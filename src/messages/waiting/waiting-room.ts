@@ -1,0 +1,200 @@
+/**
+ * One waiter: a long poll, later a STOMP subscription. Its states: waiting (in the room's line), served by a claim
+ * that is under way, done. It leaves by being given something, by its deadline (with nothing), by going away, or by
+ * an error of the database.
+ */
+interface Waiter<Request, Found> {
+  readonly request: Request;
+  readonly resolve: (found: Found | null) => void;
+  readonly reject: (error: unknown) => void;
+  /** The client went away: it must be given nothing any more. */
+  isGone: boolean;
+  /** The deadline passed while a claim for it was under way. */
+  isLate: boolean;
+  isDone: boolean;
+}
+
+/** What a room asks of its surroundings. `Found` is what one claim brings. */
+export interface RoomTasks<Request, Found> {
+  /** Claims for one waiter; null where nothing is visible. */
+  claim(request: Request): Promise<Found | null>;
+  /** Gives back what was claimed for a waiter who went away meanwhile. */
+  giveBack(found: Found): Promise<void>;
+  /** Milliseconds until the next message is visible; below 0: it is, but locked; null: none. */
+  millisecondsUntilVisible(): Promise<number | null>;
+  /** The room is empty and its loop has ended. */
+  closed(): void;
+}
+
+/** How long a lost notification may keep somebody waiting. */
+const SLOW_POLL_MS = 10_000;
+/**
+ * A message that is visible but was not claimed is locked by a get under way (should that one fail, it is free again),
+ * or may not be had at the moment (a purge, too many in flight). So look again soon, then less and less often.
+ */
+const FIRST_RETRY_MS = 20;
+const LAST_RETRY_MS = 1000;
+/** Timers fire up to a millisecond early, and the database's clock is the one that counts. */
+const MARGIN_MS = 1;
+
+/**
+ * Everybody on this pod who waits for one range of messages, in the order in which they came. One loop claims for the
+ * first in line and otherwise sleeps until a hint, the next visibility, or the slow poll, so that the number of
+ * statements depends on the ranges, not on how many wait. No connection is held while it sleeps.
+ */
+export class WaitingRoom<Request, Found> {
+  private readonly line: Waiter<Request, Found>[] = [];
+  private serving: Waiter<Request, Found> | null = null;
+  private lookAgain = false;
+  /** When the earliest hinted message is visible, on the monotonic clock. */
+  private hintedAt = Infinity;
+  private wake: () => void = () => undefined;
+  private retryMs = FIRST_RETRY_MS;
+  private isRunning = false;
+  private isClosed = false;
+
+  constructor(
+    private readonly tasks: RoomTasks<Request, Found>,
+    private readonly slowPollMs = SLOW_POLL_MS,
+  ) {}
+
+  get size(): number {
+    return this.line.length;
+  }
+
+  /**
+   * Waits for at most `timeoutMs`. Null: nothing came. The caller sees to it that whoever puts knows of this room before.
+   */
+  async wait(request: Request, timeoutMs: number, signal: AbortSignal): Promise<Found | null> {
+    if (signal.aborted || this.isClosed) return null;
+    const { promise, resolve, reject } = Promise.withResolvers<Found | null>();
+    const waiter: Waiter<Request, Found> = { request, resolve, reject, isGone: false, isLate: false, isDone: false };
+    const timer = setTimeout(() => this.leave(waiter), timeoutMs);
+    const onAbort = (): void => {
+      waiter.isGone = true;
+      this.leave(waiter);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    this.line.push(waiter);
+    if (this.isRunning) this.look();
+    else void this.serve();
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Something is visible now, or will be: never a reason to believe it, always a reason to look. */
+  hint(inMs: number): void {
+    if (inMs <= 0) {
+      this.look();
+      return;
+    }
+    const at = performance.now() + inMs + MARGIN_MS;
+    if (at < this.hintedAt) {
+      this.hintedAt = at;
+      this.wake();
+    }
+  }
+
+  /** Sends everybody away with nothing: the pod stops. */
+  close(): void {
+    this.isClosed = true;
+    for (const waiter of this.line.slice()) this.leave(waiter);
+    this.wake();
+  }
+
+  private look(): void {
+    this.lookAgain = true;
+    this.wake();
+  }
+
+  private leave(waiter: Waiter<Request, Found>): void {
+    // A claim for this waiter is under way: its end decides, since what it brings must not be lost.
+    if (waiter === this.serving) waiter.isLate = true;
+    else this.finish(waiter, null);
+  }
+
+  private finish(waiter: Waiter<Request, Found>, found: Found | null): void {
+    if (waiter.isDone) return;
+    waiter.isDone = true;
+    const index = this.line.indexOf(waiter);
+    if (index >= 0) this.line.splice(index, 1);
+    waiter.resolve(found);
+    // The loop need not sleep on for somebody who has left.
+    if (this.line.length === 0) this.wake();
+  }
+
+  private async serve(): Promise<void> {
+    this.isRunning = true;
+    for (;;) {
+      const [first] = this.line;
+      if (first === undefined) break;
+      this.serving = first;
+      try {
+        this.lookAgain = false;
+        this.hintedAt = Infinity;
+        const found = await this.tasks.claim(first.request);
+        if (found !== null) {
+          this.retryMs = FIRST_RETRY_MS;
+          await this.hand(found, first);
+        } else if (first.isLate || first.isGone) {
+          this.serving = null;
+          this.finish(first, null);
+        } else {
+          this.serving = null;
+          await this.sleep();
+        }
+      } catch (error) {
+        this.serving = null;
+        // The database has a problem, which is everybody's.
+        for (const waiter of this.line.splice(0)) {
+          waiter.isDone = true;
+          waiter.reject(error);
+        }
+      }
+    }
+    this.isRunning = false;
+    this.tasks.closed();
+  }
+
+  private async hand(found: Found, waiter: Waiter<Request, Found>): Promise<void> {
+    this.serving = null;
+    this.finish(waiter, waiter.isGone ? null : found);
+    if (waiter.isGone) await this.tasks.giveBack(found);
+  }
+
+  private async sleep(): Promise<void> {
+    if (this.lookAgain || this.line.length === 0) return;
+    const untilVisible = await this.tasks.millisecondsUntilVisible();
+    if (this.lookAgain || this.line.length === 0) return;
+    const now = performance.now();
+    const nextVisible = untilVisible === null ? Infinity : now + this.pauseFor(untilVisible);
+    // A hint may come while asleep, with an earlier time than any known: then sleep anew.
+    while (!this.lookAgain && this.line.length > 0) {
+      const until = Math.min(nextVisible, this.hintedAt, now + this.slowPollMs);
+      const left = until - performance.now();
+      if (left <= 0) return;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        this.wake = (): void => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.wake = (): void => undefined;
+    }
+  }
+
+  private pauseFor(untilVisible: number): number {
+    if (untilVisible > 0) {
+      this.retryMs = FIRST_RETRY_MS;
+      return untilVisible + MARGIN_MS;
+    }
+    const pause = this.retryMs;
+    this.retryMs = Math.min(pause * 2, LAST_RETRY_MS);
+    return pause;
+  }
+}

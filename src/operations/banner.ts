@@ -1,0 +1,57 @@
+import path from 'node:path';
+import type { FirstIdentity } from '../identity/first-identity.js';
+
+/** What a person sees at the start: where things are, and three commands that work as they stand. */
+export function banner(url: string, databaseUrl: string, dataDirectory: string, identity: FirstIdentity): string {
+  const credentials = path.join(dataDirectory, 'credentials.json');
+  const lines = ['', `  Towpath serves queues on ${url}`, ''];
+  lines.push(`  API description   ${url}/docs`, `  Database          ${withoutPassword(databaseUrl)}`);
+  if (identity.credentials === null) {
+    lines.push('', `  This pod works on a database that has its identities already; ${credentials} is not for it.`, '');
+    return `${lines.join('\n')}\n`;
+  }
+  const { apiKey, compartmentId } = identity.credentials;
+  lines.push(
+    `  Credentials       ${credentials}`,
+    `  SDK configuration ${path.join(dataDirectory, 'oci', 'config')}`,
+    `  API key           ${apiKey}`,
+    '',
+    '  Three things to try:',
+    '',
+    '  1. Create a queue with curl:',
+    '',
+    `curl -si ${url}/20210201/queues -H 'Authorization: Bearer ${apiKey}' -H 'Content-Type: application/json' \\`,
+    `  -d '{"displayName":"orders","compartmentId":"${compartmentId}"}'`,
+    '',
+    '  2. Put and get a message with Node:',
+    '',
+    "node --input-type=module <<'END'",
+    `const call = (method, path, body) => fetch('${url}/20210201' + path, {`,
+    `  method, headers: { authorization: 'Bearer ${apiKey}', 'content-type': 'application/json' }, body });`,
+    "const [queue] = (await (await call('GET', '/queues?displayName=orders')).json()).items;",
+    "await call('POST', `/queues/${queue.id}/messages`, JSON.stringify({ messages: [{ content: 'hello' }] }));",
+    "const { messages } = await (await call('GET', `/queues/${queue.id}/messages?limit=20`)).json();",
+    'console.log(messages);',
+    "for (const { receipt } of messages) await call('DELETE', `/queues/${queue.id}/messages/${receipt}`);",
+    'END',
+    '',
+    '  3. Look into the tables with psql:',
+    '',
+    `psql '${databaseUrl}' -c 'select * from towpath.queue_stats'`,
+    '',
+    '  Ctrl-C stops everything.',
+    '',
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+function withoutPassword(databaseUrl: string): string {
+  try {
+    const url = new URL(databaseUrl);
+    if (url.password !== '') url.password = '***';
+    return url.href;
+  } catch {
+    // Forms that URL does not understand (several hosts) are not shown at all: a password may be in them.
+    return 'as DATABASE_URL says';
+  }
+}

@@ -1,0 +1,34 @@
+import { Injectable } from '@nestjs/common';
+import { Database } from '../database/database.js';
+
+const PING = { name: 'ping', text: 'select 1' };
+/** Probes come often and from several sides; one answer of the database serves all for so long. */
+const FRESH_FOR_MS = 1000;
+
+/** Whether this pod should be sent requests. */
+@Injectable()
+export class Readiness {
+  private isStopping = false;
+  private askedAt = -Infinity;
+  private answer: Promise<string | null> = Promise.resolve(null);
+
+  constructor(private readonly database: Database) {}
+
+  /** Null: it is ready. */
+  async whyNot(): Promise<string | null> {
+    if (this.isStopping) return 'stopping';
+    if (performance.now() - this.askedAt > FRESH_FOR_MS) {
+      this.askedAt = performance.now();
+      this.answer = this.database.run(PING, []).then(
+        () => null,
+        () => 'the database cannot be reached',
+      );
+    }
+    return this.answer;
+  }
+
+  /** From now on the pod is not ready any more. */
+  stop(): void {
+    this.isStopping = true;
+  }
+}

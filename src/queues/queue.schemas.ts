@@ -1,0 +1,173 @@
+import { z } from 'zod';
+import {
+  channelId,
+  definedTags,
+  freeformTags,
+  identifier,
+  integer,
+  oneOf,
+  queryInteger,
+  text,
+} from '../rest/fields.js';
+
+/** The request and response bodies of the control plane's queue operations, as the OCI SDKs have them. */
+
+const displayName = text(1, 255, { description: 'A name for people; need not be unique.', example: 'orders' });
+const compartmentId = identifier({
+  description: 'The OCID of a compartment of your tenancy, or of the tenancy.',
+  example: 'ocid1.compartment.oc1..amaaaaaaexample',
+});
+const capabilities = z
+  .array(
+    z
+      .looseObject({ type: oneOf(['LARGE_MESSAGES'], { description: 'Messages up to 512,000 bytes.' }) })
+      .meta({ id: 'CapabilityDetails' }),
+    { error: 'must be an array of objects with a type' },
+  )
+  .max(8, { error: 'must be an array of up to 8 objects' })
+  .meta({ description: 'What the queue can do beyond the ordinary.' });
+
+const settings = {
+  visibilityInSeconds: integer(1, 43_200, {
+    description: 'Default visibility timeout: for how many seconds a delivered message is invisible to others.',
+    default: 30,
+  }).optional(),
+  timeoutInSeconds: integer(0, 30, {
+    description: 'Default polling timeout: for how many seconds a get waits while there is nothing.',
+    default: 30,
+  }).optional(),
+  channelConsumptionLimit: integer(1, 100, {
+    description: 'How many percent of the capacity of the queue one channel may use.',
+    default: 100,
+  }).optional(),
+  deadLetterQueueDeliveryCount: integer(0, 20, {
+    description:
+      'After so many deliveries that were not followed by a deletion a message moves to the dead letter queue; 0: never.',
+    default: 5,
+  }).optional(),
+  customEncryptionKeyId: text(0, 255, {
+    description: 'A key of yours to encrypt contents with; empty: none.',
+  }).optional(),
+  capabilities: capabilities.optional(),
+  freeformTags: freeformTags.optional(),
+  definedTags: definedTags.optional(),
+};
+
+export const createQueueDetails = z
+  .object({
+    displayName,
+    compartmentId,
+    retentionInSeconds: integer(10, 604_800, {
+      description: 'After so many seconds a message expires. Cannot be changed later.',
+      default: 86_400,
+    }).optional(),
+    ...settings,
+  })
+  .meta({ id: 'CreateQueueDetails' });
+
+export const updateQueueDetails = z
+  .object({ displayName: displayName.optional(), ...settings })
+  .meta({ id: 'UpdateQueueDetails', description: 'What is absent stays as it is.' });
+
+export const changeQueueCompartmentDetails = z.object({ compartmentId }).meta({ id: 'ChangeQueueCompartmentDetails' });
+
+const channelIds = z
+  .array(channelId({ description: 'A channel.' }), { error: 'must be an array of 1 to 256 channel ids' })
+  .min(1, { error: 'must be an array of 1 to 256 channel ids' })
+  .max(256, { error: 'must be an array of 1 to 256 channel ids' })
+  .meta({ description: 'Only these channels; absent: the queue and all its channels.' });
+
+export const purgeQueueDetails = z
+  .object({
+    purgeType: oneOf(['NORMAL', 'DLQ', 'BOTH'], {
+      description: 'The messages of the queue, those of its dead letter queue, or both.',
+    }),
+    channelIds: channelIds.optional(),
+    consumerGroupId: identifier({
+      description: 'Only this consumer group; absent: the primary one; all: every one.',
+    }).optional(),
+  })
+  .meta({ id: 'PurgeQueueDetails' });
+
+export const LIFECYCLE_STATES = [
+  'CREATING',
+  'UPDATING',
+  'ACTIVE',
+  'DELETING',
+  'DELETED',
+  'FAILED',
+  'INACTIVE',
+] as const;
+
+const anyCase = <Schema extends z.ZodType>(
+  schema: Schema,
+  change: (text: string) => string,
+): z.ZodType<z.output<Schema>, unknown> =>
+  z.preprocess((value) => (typeof value === 'string' ? change(value) : value), schema) as never;
+
+export const page = {
+  limit: queryInteger(1, 1000, { description: 'How many items at most.', default: 100 }).optional(),
+  page: text(1, 2048, { description: 'The opc-next-page of the answer before.' }).optional(),
+};
+
+export const listQueuesQuery = z.object({
+  compartmentId: identifier({
+    description: 'Only queues of this compartment; absent: of the whole tenancy.',
+  }).optional(),
+  lifecycleState: oneOf(LIFECYCLE_STATES, {
+    description: 'Only queues in this state; absent: all but the deleted ones.',
+  }).optional(),
+  displayName: text(1, 255, { description: 'Only queues with exactly this name.' }).optional(),
+  id: identifier({ description: 'Only the queue with this OCID.' }).optional(),
+  sortBy: oneOf(['timeCreated', 'displayName'], { description: 'The order.', default: 'timeCreated' }).optional(),
+  sortOrder: anyCase(
+    oneOf(['ASC', 'DESC'], { description: 'Default: DESC by timeCreated, ASC by displayName. Any case.' }),
+    (value) => value.toUpperCase(),
+  ).optional(),
+  ...page,
+});
+
+const time = (description: string): z.ZodString =>
+  z.string().meta({ description, format: 'date-time', example: '2026-11-22T10:26:16.123Z' });
+
+const common = {
+  id: z.string().meta({ description: 'The OCID of the queue.', example: 'ocid1.queue.oc1.local.amaaaaaaexample' }),
+  displayName,
+  compartmentId,
+  timeCreated: time('When the queue was created.'),
+  timeUpdated: time('When the queue was last changed.'),
+  lifecycleState: z.enum(LIFECYCLE_STATES).meta({ example: 'ACTIVE' }),
+  lifecycleDetails: z.string().optional().meta({ description: 'What is going on, for example Purging.' }),
+  messagesEndpoint: z.string().meta({
+    description: 'Where the messages of this queue are put and got: the endpoint for a QueueClient.',
+    example: 'http://127.0.0.1:8080',
+  }),
+  freeformTags,
+  definedTags,
+  systemTags: definedTags,
+};
+
+export const queue = z
+  .object({
+    ...common,
+    retentionInSeconds: z.int(),
+    visibilityInSeconds: z.int(),
+    timeoutInSeconds: z.int(),
+    channelConsumptionLimit: z.int(),
+    deadLetterQueueDeliveryCount: z.int(),
+    customEncryptionKeyId: z.string().optional(),
+    capabilities,
+  })
+  .meta({ id: 'Queue' });
+export type QueueBody = z.infer<typeof queue>;
+
+export const queueCollection = z
+  .object({
+    items: z.array(
+      z
+        .object({ ...common, capabilities: z.array(z.string()).meta({ example: ['LARGE_MESSAGES'] }) })
+        .meta({ id: 'QueueSummary' }),
+    ),
+  })
+  .meta({ id: 'QueueCollection' });
+export type QueueCollection = z.infer<typeof queueCollection>;

@@ -1,0 +1,162 @@
+import { Injectable } from '@nestjs/common';
+import { QueueFunctions, type Queue, type WorkRequest } from '../database/queue-functions.js';
+import { ServiceError } from '../errors/service-error.js';
+import type { Caller } from '../identity/caller.js';
+import { MaintenanceService } from '../maintenance/maintenance.service.js';
+import { PageTokens } from '../rest/page-token.js';
+import { QueueDirectory } from './queue-directory.js';
+import { PublicEndpoint } from '../config/public-endpoint.js';
+import type { QueueBody, QueueCollection } from './queue.schemas.js';
+
+const DEFAULT_LIMIT = 100;
+
+export interface ListQueuesQuery {
+  readonly compartmentId?: string | undefined;
+  readonly lifecycleState?: string | undefined;
+  readonly displayName?: string | undefined;
+  readonly id?: string | undefined;
+  readonly sortBy?: 'timeCreated' | 'displayName' | undefined;
+  readonly sortOrder?: 'ASC' | 'DESC' | undefined;
+  readonly limit?: number | undefined;
+  readonly page?: string | undefined;
+}
+
+/** The control plane's queue operations. Every change answers with a work request. */
+@Injectable()
+export class QueuesService {
+  constructor(
+    private readonly functions: QueueFunctions,
+    private readonly directory: QueueDirectory,
+    private readonly maintenance: MaintenanceService,
+    private readonly pages: PageTokens,
+    private readonly endpoint: PublicEndpoint,
+  ) {}
+
+  /** Throws NotAuthorizedOrNotFound (compartment), InvalidatedRetryToken. */
+  create(caller: Caller, details: object, retryToken: string | undefined): Promise<WorkRequest> {
+    if (retryToken !== undefined && !/^[\x20-\x7e]{1,64}$/.test(retryToken)) {
+      throw new ServiceError('InvalidParameter', 'opc-retry-token must have 1 to 64 printable ASCII characters');
+    }
+    return this.functions.create(caller.tenancyId, details, retryToken ?? null);
+  }
+
+  /** The queue and its ETag. Throws NotAuthorizedOrNotFound. */
+  async get(caller: Caller, id: string): Promise<{ body: QueueBody; etag: string }> {
+    const queue = await this.functions.find(caller.tenancyId, await this.existing(caller, id));
+    return { body: this.toBody(queue), etag: String(queue.version) };
+  }
+
+  async list(caller: Caller, query: ListQueuesQuery): Promise<{ body: QueueCollection; nextPage: string | null }> {
+    const sortBy = query.sortBy ?? 'timeCreated';
+    const ascending = query.sortOrder === undefined ? sortBy === 'displayName' : query.sortOrder === 'ASC';
+    if (query.compartmentId !== undefined) await this.functions.checkCompartment(caller.tenancyId, query.compartmentId);
+    const limit = query.limit ?? DEFAULT_LIMIT;
+    const list = `queues by ${sortBy} ${ascending ? 'up' : 'down'}`;
+    const position = this.pages.decode(list, query.page);
+    const found = await this.functions.list({
+      tenancyId: caller.tenancyId,
+      compartmentId: query.compartmentId,
+      lifecycleState: query.lifecycleState,
+      displayName: query.displayName,
+      id: query.id,
+      sortBy,
+      ascending,
+      after: position === null ? null : { key: String(position[0]), queueId: Number(position[1]) },
+      limit: limit + 1,
+    });
+    const items = found.slice(0, limit);
+    const last = items.at(-1);
+    return {
+      body: { items: items.map((queue) => this.toSummary(queue)) },
+      nextPage:
+        found.length > limit && last !== undefined ? this.pages.encode(list, [last.cursorKey, last.queueId]) : null,
+    };
+  }
+
+  /** Throws NotAuthorizedOrNotFound, IncorrectState, NoEtagMatch. So do the operations below. */
+  async update(caller: Caller, id: string, changes: object, ifMatch: string | undefined): Promise<WorkRequest> {
+    const queueId = await this.existing(caller, id);
+    const request = await this.functions.update(caller.tenancyId, queueId, changes, unquoted(ifMatch));
+    await this.directory.changed(queueId);
+    return request;
+  }
+
+  async changeCompartment(
+    caller: Caller,
+    id: string,
+    compartmentId: string,
+    ifMatch: string | undefined,
+  ): Promise<WorkRequest> {
+    const queueId = await this.existing(caller, id);
+    const request = await this.functions.changeCompartment(caller.tenancyId, queueId, compartmentId, unquoted(ifMatch));
+    await this.directory.changed(queueId);
+    return request;
+  }
+
+  async purge(
+    caller: Caller,
+    id: string,
+    details: { readonly consumerGroupId?: string | undefined },
+    ifMatch: string | undefined,
+  ): Promise<WorkRequest> {
+    const queueId = await this.existing(caller, id);
+    // A queue without consumer groups has its primary one only, so "all" is that.
+    if (details.consumerGroupId !== undefined && details.consumerGroupId !== 'all') {
+      throw new ServiceError('NotAuthorizedOrNotFound', 'consumerGroupId: the queue has no such consumer group');
+    }
+    const request = await this.functions.purge(caller.tenancyId, queueId, details, unquoted(ifMatch));
+    await this.directory.changed(queueId);
+    this.maintenance.runWorkRequest(request.id, queueId);
+    return request;
+  }
+
+  async delete(caller: Caller, id: string, ifMatch: string | undefined): Promise<WorkRequest> {
+    const queueId = await this.existing(caller, id);
+    const request = await this.functions.delete(caller.tenancyId, queueId, unquoted(ifMatch));
+    await this.directory.changed(queueId);
+    this.maintenance.runWorkRequest(request.id, queueId);
+    return request;
+  }
+
+  private async existing(caller: Caller, id: string): Promise<string> {
+    return (await this.directory.findQueue(caller, id)).id;
+  }
+
+  private common(queue: Queue): Omit<QueueCollection['items'][number], 'capabilities'> {
+    return {
+      id: queue.id,
+      displayName: queue.displayName,
+      compartmentId: queue.compartmentId,
+      timeCreated: queue.timeCreated.toISOString(),
+      timeUpdated: queue.timeUpdated.toISOString(),
+      lifecycleState: queue.lifecycleState as QueueBody['lifecycleState'],
+      ...(queue.lifecycleDetails === null ? {} : { lifecycleDetails: queue.lifecycleDetails }),
+      messagesEndpoint: this.endpoint.url,
+      freeformTags: queue.freeformTags,
+      definedTags: queue.definedTags,
+      systemTags: {},
+    };
+  }
+
+  private toBody(queue: Queue): QueueBody {
+    return {
+      ...this.common(queue),
+      retentionInSeconds: queue.retentionInSeconds,
+      visibilityInSeconds: queue.visibilityInSeconds,
+      timeoutInSeconds: queue.timeoutInSeconds,
+      channelConsumptionLimit: queue.channelConsumptionLimit,
+      deadLetterQueueDeliveryCount: queue.deadLetterQueueDeliveryCount,
+      ...(queue.customEncryptionKeyId === null ? {} : { customEncryptionKeyId: queue.customEncryptionKeyId }),
+      capabilities: [...queue.capabilities] as QueueBody['capabilities'],
+    };
+  }
+
+  private toSummary(queue: Queue): QueueCollection['items'][number] {
+    return { ...this.common(queue), capabilities: queue.capabilities.map(({ type }) => type) };
+  }
+}
+
+/** ETags are sent with and without quotes, and marked weak by proxies that compress. */
+function unquoted(ifMatch: string | undefined): string | null {
+  return ifMatch === undefined ? null : ifMatch.trim().replace(/^(?:W\/)?"(.*)"$/, '$1');
+}

@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import type { Configuration } from '../config/environment.js';
+import { ServiceError } from '../errors/service-error.js';
+
+/** Escapes and the envelope can make the bytes of a body more than those of its messages. */
+const BODY_PER_MESSAGE_BYTES = 2;
+const MAX_PARAMETER_LENGTH = 1024;
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
+
+/** Fastify, set up so that OCI's SDKs are understood; stock settings refuse some of their requests (contract 0, item 11). */
+export function createHttpAdapter(configuration: Configuration, logger: Logger): FastifyAdapter {
+  const adapter = new FastifyAdapter({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: requestIdOf,
+    // Refused by content-length, or while it arrives, before it is kept.
+    bodyLimit: configuration.maxRequestBytes * BODY_PER_MESSAGE_BYTES,
+    // A receipt or an OCID with its %2Fdlq is longer than the default of 100.
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH, querystringParser: parseQuery },
+    // A long poll lasts up to 30 s; a keep-alive connection outlives the pause between two of them.
+    keepAliveTimeout: 65_000,
+    requestTimeout: 60_000,
+    clientErrorHandler: onClientError,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+  });
+  const server = adapter.getInstance<FastifyInstance>();
+  readBodiesAsBytes(server);
+  const methods = rememberMethods(server);
+  server.addHook('onRequest', async (request, reply) => {
+    void reply.header('opc-request-id', request.id);
+  });
+  server.addHook('onResponse', async (request, reply) => {
+    const level = reply.statusCode >= 500 ? 'warn' : reply.statusCode >= 400 ? 'info' : 'debug';
+    request.log[level](
+      { method: request.method, path: request.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
+      'request',
+    );
+  });
+  // Nest's own not-found route ends in a 404 of Nest's; ours knows whether another method would have been right.
+  server.addHook('preHandler', async (request, reply) => {
+    if (request.is404) throw noSuchRoute(request, reply, methods);
+  });
+  return adapter;
+}
+
+function requestIdOf(request: { headers: IncomingMessage['headers'] }): string {
+  const given = request.headers['opc-request-id'];
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomBytes(16).toString('hex').toUpperCase();
+}
+
+/** A signature covers the bytes, so bytes are what handlers are given; the pipe makes JSON of them. */
+function readBodiesAsBytes(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body, done) => {
+    const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
+    if (body.length > 0 && type !== undefined && type !== 'application/json') {
+      done(new ServiceError('UnsupportedMediaType', 'content-type must be application/json'), undefined);
+    } else {
+      done(null, body);
+    }
+  });
+}
+
+/**
+ * Values are decoded one by one and `+` stays a plus: OCI's TypeScript SDK sends values unencoded. What is not valid
+ * percent-encoding stays as it came. A repeated name gives an array, which no field takes.
+ */
+function parseQuery(query: string): Record<string, string | string[]> {
+  const result: Record<string, string | string[]> = Object.create(null) as Record<string, string | string[]>;
+  for (const pair of query.split('&')) {
+    if (pair === '') continue;
+    const at = pair.indexOf('=');
+    const name = decode(at < 0 ? pair : pair.slice(0, at));
+    const value = decode(at < 0 ? '' : pair.slice(at + 1));
+    const known = result[name];
+    if (known === undefined) result[name] = value;
+    else if (Array.isArray(known)) known.push(value);
+    else result[name] = [known, value];
+  }
+  return result;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    // Not percent-encoded: taken as it is.
+    return text;
+  }
+}
+
+interface RouteMethods {
+  readonly pattern: RegExp;
+  readonly methods: Set<string>;
+}
+
+/** Which methods each path has, for the Allow header of a 405. */
+function rememberMethods(server: FastifyInstance): Map<string, RouteMethods> {
+  const routes = new Map<string, RouteMethods>();
+  server.addHook('onRoute', ({ url, method }) => {
+    if (url.includes('*')) return;
+    const pattern = new RegExp(`^${url.replace(/[.\\]/g, '\\$&').replace(/:[A-Za-z]+/g, '[^/]+')}$`);
+    const route = routes.get(url) ?? { pattern, methods: new Set<string>() };
+    for (const each of [method].flat()) route.methods.add(each);
+    routes.set(url, route);
+  });
+  return routes;
+}
+
+function noSuchRoute(request: FastifyRequest, reply: FastifyReply, routes: Map<string, RouteMethods>): ServiceError {
+  const [path = ''] = request.url.split('?', 1);
+  const allowed = new Set(
+    [...routes.values()].flatMap(({ pattern, methods }) => (pattern.test(path) ? [...methods] : [])),
+  );
+  if (allowed.size === 0)
+    return new ServiceError('NotFound', `there is no ${path.slice(0, 200)}; /docs lists what there is`);
+  const allow = [...allowed].toSorted().join(', ');
+  void reply.header('allow', allow);
+  return new ServiceError(
+    'MethodNotAllowed',
+    `${request.method} is not for this path; ${allow} ${allowed.size > 1 ? 'are' : 'is'}`,
+  );
+}
+
+/** What never became a request: broken HTTP, too many headers. */
+function onClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, text, code, message] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? ([431, 'Request Header Fields Too Large', 'RequestHeaderFieldsTooLarge', 'the headers are too large'] as const)
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? ([408, 'Request Timeout', 'RequestTimeout', 'the request took too long to arrive'] as const)
+        : ([400, 'Bad Request', 'CannotParseRequest', 'this is not HTTP'] as const);
+  const body = JSON.stringify({ code, message });
+  socket.end(
+    `HTTP/1.1 ${status} ${text}\r\ncontent-type: application/json\r\nopc-request-id: ${randomBytes(16).toString('hex').toUpperCase()}\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,99 @@
+import { applyDecorators, HttpCode } from '@nestjs/common';
+import { ApiBearerAuth, ApiExtension, ApiHeader, ApiOperation, ApiResponse, ApiSecurity } from '@nestjs/swagger';
+import { HTTP_STATUS, type ErrorCode } from '../errors/service-error.js';
+import { Requires, type Permission } from '../identity/permission.js';
+
+/** The version of the API, first in every path. SDKs append it to the endpoint that they are given. */
+export const API_VERSION = '20210201';
+
+interface Success {
+  readonly status: 200 | 202 | 204;
+  readonly description: string;
+  /** The schema of the body; absent: none. */
+  readonly schema?: unknown;
+  /** Response headers besides opc-request-id, with what each says. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+interface OperationOptions {
+  /** The operation's name in the SDKs. */
+  readonly id: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly permission: Permission;
+  readonly success: Success;
+  /** The codes that it may answer besides those that any operation may. */
+  readonly errors?: readonly ErrorCode[];
+  /** Request headers besides opc-request-id. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** True for what OCI Queue does not have. */
+  readonly isExtension?: boolean;
+}
+
+const ANYWHERE: readonly ErrorCode[] = [
+  'CannotParseRequest',
+  'InvalidParameter',
+  'MissingParameter',
+  'NotAuthenticated',
+  'NotAuthorizedOrNotFound',
+  'MethodNotAllowed',
+  'InternalServerError',
+  'ServiceUnavailable',
+];
+
+const header = (description: string): { description: string; schema: { type: 'string' } } => ({
+  description,
+  schema: { type: 'string' },
+});
+const requestIdHeader = header('The id of the request: the one sent, or a new one. It is in the log too.');
+
+/** Everything that the description and the guard must know of a route, said once beside it. */
+export function Operation(options: OperationOptions): MethodDecorator {
+  const { success } = options;
+  const byStatus = Object.groupBy([...ANYWHERE, ...(options.errors ?? [])], (code) => String(HTTP_STATUS[code]));
+  const headers = Object.entries(success.headers ?? {}).map(([name, text]) => [name, header(text)] as const);
+  return applyDecorators(
+    Requires(options.permission),
+    HttpCode(success.status),
+    ApiOperation({
+      operationId: options.id,
+      summary: options.summary,
+      description: [options.description, `Needs the permission \`${options.permission}\`.`]
+        .filter(Boolean)
+        .join('\n\n'),
+    }),
+    ApiSecurity('signature'),
+    ApiBearerAuth('apiKey'),
+    ApiHeader({
+      name: 'opc-request-id',
+      required: false,
+      description: 'An id for this request; absent: one is made.',
+      schema: { type: 'string', maxLength: 128 },
+    }),
+    ...Object.entries(options.headers ?? {}).map(([name, description]) =>
+      ApiHeader({ name, required: false, description, schema: { type: 'string' } }),
+    ),
+    ApiResponse({
+      status: success.status,
+      description: success.description,
+      ...(success.schema === undefined ? {} : { standardSchema: success.schema as never }),
+      headers: { 'opc-request-id': requestIdHeader, ...Object.fromEntries(headers) },
+    }),
+    ...Object.entries(byStatus).map(([status, codes]) =>
+      ApiResponse({
+        status: Number(status),
+        description: `\`${[...new Set(codes)].join('`, `')}\``,
+        headers: { 'opc-request-id': requestIdHeader },
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+      }),
+    ),
+    ...(options.isExtension === true ? [ApiExtension('x-towpath-extension', true)] : []),
+  );
+}
+
+/** The response header of operations that start a work request. */
+export const WORK_REQUEST_HEADER = {
+  'opc-work-request-id': 'The work request; getWorkRequest tells when it is done and what it made.',
+} as const;
+export const NEXT_PAGE_HEADER = { 'opc-next-page': 'Where the next page begins; absent on the last one.' } as const;
+export const IF_MATCH_HEADER = { 'if-match': 'Only if the ETag is still this one; absent: in any case.' } as const;
