@@ -30,6 +30,7 @@ create table towpath.queue (
   version bigint not null default 1,
   constraint queue_pkey primary key (id),
   constraint queue_ocid_is_unique unique (ocid),
+  constraint version_is_positive check (version > 0),
   constraint display_name_has_1_to_255_characters check (length(display_name) between 1 and 255),
   constraint lifecycle_state_is_known check (
     lifecycle_state in ('CREATING', 'UPDATING', 'ACTIVE', 'DELETING', 'DELETED', 'FAILED', 'INACTIVE')
@@ -43,9 +44,12 @@ create table towpath.queue (
 
 comment on table towpath.queue is 'One row per queue: its settings, its state, its version.';
 
--- The two orders of list_queues, within a tenancy.
-create index queue_by_time on towpath.queue (tenancy_id, time_created, id);
-create index queue_by_name on towpath.queue (tenancy_id, display_name, id);
+-- The two orders of list_queues, within a tenancy. Their condition is always true: it only keeps them from statements
+-- that do not repeat it, which look for one id, and which the planner would let walk all of these while they are small.
+create index queue_by_time on towpath.queue (tenancy_id, time_created, id) where version > 0;
+create index queue_by_name on towpath.queue (tenancy_id, display_name, id) where version > 0;
+-- For forget_old_records.
+create index queue_deleted on towpath.queue (time_updated) where lifecycle_state = 'DELETED';
 
 create table towpath.work_request (
   id bigint generated always as identity,
@@ -77,6 +81,8 @@ create table towpath.work_request (
 
 comment on table towpath.work_request is 'One row per change of a queue, kept for 7 days after it finished.';
 
+-- list_work_requests, newest first.
+create index work_request_by_tenancy on towpath.work_request (tenancy_id, id);
 create index work_request_by_compartment on towpath.work_request (tenancy_id, compartment_id, id);
 -- The few that still have something to do.
 create index work_request_unfinished on towpath.work_request (id) where time_finished is null;
@@ -128,7 +134,8 @@ language plpgsql
 set search_path = towpath, pg_temp
 as $$
 begin
-  raise exception using errcode = fail.code, message = fail.message;
+  -- A message that was put together from a null is null.
+  raise exception using errcode = fail.code, message = coalesce(fail.message, 'a value is missing');
 end;
 $$;
 
@@ -216,6 +223,8 @@ returns setof towpath.queue
 language plpgsql
 stable
 set search_path = towpath, pg_temp
+-- Planned with the values, so that a filter that is null, and a cursor that is, cost nothing.
+set plan_cache_mode = force_custom_plan
 as $$
 begin
   -- Four statements rather than one with CASEs in its ORDER BY, so that each walks its index from the cursor on.
@@ -224,6 +233,7 @@ begin
     return query
     select q.* from towpath.queue q
     where q.tenancy_id = list_queues.tenancy_id
+      and q.version > 0
       and (list_queues.after_id is null or (q.display_name, q.id) > (list_queues.after_name, list_queues.after_id))
       and (list_queues.compartment_id is null or q.compartment_id = list_queues.compartment_id)
       and (q.lifecycle_state = list_queues.lifecycle_state
@@ -236,6 +246,7 @@ begin
     return query
     select q.* from towpath.queue q
     where q.tenancy_id = list_queues.tenancy_id
+      and q.version > 0
       and (list_queues.after_id is null or (q.display_name, q.id) < (list_queues.after_name, list_queues.after_id))
       and (list_queues.compartment_id is null or q.compartment_id = list_queues.compartment_id)
       and (q.lifecycle_state = list_queues.lifecycle_state
@@ -248,6 +259,7 @@ begin
     return query
     select q.* from towpath.queue q
     where q.tenancy_id = list_queues.tenancy_id
+      and q.version > 0
       and (list_queues.after_id is null or (q.time_created, q.id) > (list_queues.after_time, list_queues.after_id))
       and (list_queues.compartment_id is null or q.compartment_id = list_queues.compartment_id)
       and (q.lifecycle_state = list_queues.lifecycle_state
@@ -260,6 +272,7 @@ begin
     return query
     select q.* from towpath.queue q
     where q.tenancy_id = list_queues.tenancy_id
+      and q.version > 0
       and (list_queues.after_id is null or (q.time_created, q.id) < (list_queues.after_time, list_queues.after_id))
       and (list_queues.compartment_id is null or q.compartment_id = list_queues.compartment_id)
       and (q.lifecycle_state = list_queues.lifecycle_state
@@ -352,7 +365,7 @@ language plpgsql
 set search_path = towpath, pg_temp
 as $$
 declare
-  v_digest constant text := md5('CREATE_QUEUE' || create_queue.details::text);
+  v_digest constant text := encode(sha256(convert_to('CREATE_QUEUE' || create_queue.details::text, 'UTF8')), 'hex');
   v_now constant timestamptz := clock_timestamp();
   v_queue towpath.queue;
   v_request towpath.work_request;
@@ -527,10 +540,13 @@ create function towpath.list_work_requests(
   max_requests integer default 100
 )
 returns setof towpath.work_request
-language sql
+language plpgsql
 stable
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_custom_plan
 as $$
+begin
+  return query
   select w.*
   from towpath.work_request w
   where w.tenancy_id = list_work_requests.tenancy_id
@@ -539,6 +555,7 @@ as $$
     and (list_work_requests.before_id is null or w.id < list_work_requests.before_id)
   order by w.id desc
   limit list_work_requests.max_requests;
+end;
 $$;
 
 comment on function towpath.list_work_requests(text, text, text, bigint, integer) is

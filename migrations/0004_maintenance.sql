@@ -5,7 +5,7 @@
 -- says how much it did; pods call them again while there is more. All of them may run on several pods at once.
 
 create table towpath.lease (
-  name text not null,
+  name text collate "C" not null,
   holder text not null,
   expires_at timestamptz not null,
   constraint lease_pkey primary key (name)
@@ -53,6 +53,11 @@ returns setof bigint
 language plpgsql
 stable
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
@@ -88,63 +93,70 @@ set search_path = towpath, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
   v_limit integer;
-  v_touched integer;
+  v_groups bigint[];
+  v_ids bigint[];
+  v_message towpath.message;
+  v_moved_groups bigint[] := '{}';
+  v_moved_channels text[] := '{}';
+  v_moved_sizes integer[] := '{}';
 begin
   select nullif(q.dead_letter_queue_delivery_count, 0) into v_limit
   from towpath.queue q
   where q.id = sweep_timed_out_deliveries.queue_id;
   with due as materialized (
-    select m.consumer_group_id, m.id, m.delivery_count
+    select m.consumer_group_id, m.id
     from towpath.message m
     where m.queue_id = sweep_timed_out_deliveries.queue_id
       and not m.dead_letter
       and m.delivery_count >= m.delivery_limit
       and m.visible_after <= v_now
+      -- Purged messages are gone for everybody but who holds them.
+      and not exists (
+        select from towpath.purge p
+        where p.queue_id = sweep_timed_out_deliveries.queue_id
+          and p.consumer_group_id = m.consumer_group_id
+          and not p.dead_letter
+          and m.id <= p.watermark
+          and (p.channel_ids is null or m.channel_id = any (p.channel_ids))
+      )
     order by m.visible_after
     limit batch
-    for update skip locked
-  ),
-  raised as (
-    -- The limit was raised or lifted since: the next delivery will be allowed, so the row leaves the index of last ones.
-    update towpath.message m
-    set delivery_limit = v_limit
-    from due d
-    where (v_limit is null or d.delivery_count < v_limit)
-      and m.queue_id = sweep_timed_out_deliveries.queue_id
-      and m.consumer_group_id = d.consumer_group_id
-      and m.id = d.id
-    returning m.id
-  ),
-  moved as (
-    -- Counts one delivery more than allowed, as a get would; the trigger decides.
-    update towpath.message m
-    set delivery_count = m.delivery_count + 1,
-      delivered_at = v_now
-    from due d
-    where d.delivery_count >= v_limit
-      and m.queue_id = sweep_timed_out_deliveries.queue_id
-      and m.consumer_group_id = d.consumer_group_id
-      and m.id = d.id
-    returning m.consumer_group_id, m.channel_id, m.size_in_bytes
-  ),
-  counted as (
-    insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
-    select sweep_timed_out_deliveries.queue_id, c.consumer_group_id, k.dead_letter, c.channel_id,
-      k.sign * c.messages, k.sign * c.bytes
-    from (
-      select v.consumer_group_id, v.channel_id, count(*) as messages, sum(v.size_in_bytes) as bytes
-      from moved v
-      group by v.consumer_group_id, v.channel_id
-    ) c
-    cross join (values (false, -1), (true, 1)) k(dead_letter, sign)
+    for update of m skip locked
   )
-  select (select count(*) from moved) + (select count(*) from raised) into v_touched;
-  return v_touched;
+  select array_agg(d.consumer_group_id), array_agg(d.id) into v_groups, v_ids from due d;
+  for i in 1..coalesce(cardinality(v_ids), 0) loop
+    -- Counts one delivery more than allowed, as a get would; the trigger decides. Where the limit was raised or lifted
+    -- since, the next delivery will be allowed, and the new limit takes the row out of the index of last ones.
+    update towpath.message m
+    set delivery_count = m.delivery_count + case when m.delivery_count >= v_limit then 1 else 0 end,
+      delivered_at = case when m.delivery_count >= v_limit then v_now else m.delivered_at end,
+      delivery_limit = case when m.delivery_count >= v_limit then m.delivery_limit else v_limit end
+    where m.queue_id = sweep_timed_out_deliveries.queue_id
+      and m.consumer_group_id = v_groups[i]
+      and m.id = v_ids[i]
+    returning m.* into v_message;
+    if v_message.dead_letter then
+      v_moved_groups := v_moved_groups || v_message.consumer_group_id;
+      v_moved_channels := v_moved_channels || v_message.channel_id;
+      v_moved_sizes := v_moved_sizes || v_message.size_in_bytes;
+    end if;
+  end loop;
+  insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
+  select sweep_timed_out_deliveries.queue_id, c.consumer_group_id, k.dead_letter, c.channel_id,
+    k.sign * c.messages, k.sign * c.bytes
+  from (
+    select v.consumer_group_id, v.channel_id, count(*) as messages, sum(v.size_in_bytes) as bytes
+    from unnest(v_moved_groups, v_moved_channels, v_moved_sizes) as v(consumer_group_id, channel_id, size_in_bytes)
+    group by v.consumer_group_id, v.channel_id
+  ) c
+  cross join (values (false, -1), (true, 1)) k(dead_letter, sign);
+  return coalesce(cardinality(v_ids), 0);
 end;
 $$;
 
@@ -158,10 +170,11 @@ returns table (queue_id bigint, consumer_group_id bigint)
 language plpgsql
 stable
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
-set jit = off
 set enable_sort = off
+set jit = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
@@ -199,11 +212,18 @@ set search_path = towpath, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
-  v_gone integer;
+  v_ids bigint[];
+  v_id bigint;
+  v_message towpath.message;
+  v_gone integer := 0;
+  v_dead_letters boolean[] := '{}';
+  v_channel_ids text[] := '{}';
+  v_sizes integer[] := '{}';
 begin
   with oldest as materialized (
     -- A bounded look at the low end of the primary key; one that is still alive there does not hide those behind it.
@@ -213,31 +233,35 @@ begin
       and m.consumer_group_id = sweep_expired_messages.consumer_group_id
     order by m.id
     limit batch
-  ),
-  expired as materialized (
+  )
+  select array_agg(e.id) into v_ids
+  from oldest o
+  cross join lateral (
     select m.id
     from towpath.message m
     where m.queue_id = sweep_expired_messages.queue_id
       and m.consumer_group_id = sweep_expired_messages.consumer_group_id
-      and m.id = any (array(select o.id from oldest o where o.expire_after <= v_now))
-    order by m.id
+      and m.id = o.id
+    offset 0
     for update skip locked
-  ),
-  gone as (
+  ) e
+  where o.expire_after <= v_now;
+  foreach v_id in array coalesce(v_ids, '{}') loop
     delete from towpath.message m
     where m.queue_id = sweep_expired_messages.queue_id
       and m.consumer_group_id = sweep_expired_messages.consumer_group_id
-      and m.id = any (array(select e.id from expired e))
-    returning m.dead_letter, m.channel_id, m.size_in_bytes
-  ),
-  counted as (
-    insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
-    select sweep_expired_messages.queue_id, sweep_expired_messages.consumer_group_id,
-      g.dead_letter, g.channel_id, -count(*), -sum(g.size_in_bytes)
-    from gone g
-    group by g.dead_letter, g.channel_id
-  )
-  select count(*) into v_gone from gone;
+      and m.id = v_id
+    returning m.* into v_message;
+    v_gone := v_gone + 1;
+    v_dead_letters := v_dead_letters || v_message.dead_letter;
+    v_channel_ids := v_channel_ids || v_message.channel_id;
+    v_sizes := v_sizes || v_message.size_in_bytes;
+  end loop;
+  insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
+  select sweep_expired_messages.queue_id, sweep_expired_messages.consumer_group_id,
+    g.dead_letter, g.channel_id, -count(*), -sum(g.size_in_bytes)
+  from unnest(v_dead_letters, v_channel_ids, v_sizes) as g(dead_letter, channel_id, size_in_bytes)
+  group by g.dead_letter, g.channel_id;
   return v_gone;
 end;
 $$;
@@ -252,6 +276,11 @@ returns setof bigint
 language plpgsql
 stable
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 as $$
 declare
   v_queue_id bigint := 0;
@@ -275,6 +304,10 @@ create function towpath.fold_message_deltas(queue_id bigint, batch integer defau
 returns integer
 language plpgsql
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_folded integer;
@@ -284,16 +317,19 @@ begin
     return 0;
   end if;
   with folded as (
-    -- By row, not up to a position: deltas that commit late have a low id.
+    -- What this statement sees and deletes, no position that is remembered: deltas that commit late have a low id.
     delete from towpath.message_delta d
     where d.queue_id = fold_message_deltas.queue_id
-      and d.id = any (array(
-        select x.id
-        from towpath.message_delta x
-        where x.queue_id = fold_message_deltas.queue_id
-        order by x.id
-        limit batch
-      ))
+      and d.id <= (
+        select max(x.id)
+        from (
+          select y.id
+          from towpath.message_delta y
+          where y.queue_id = fold_message_deltas.queue_id
+          order by y.id
+          limit batch
+        ) x
+      )
     returning d.consumer_group_id, d.dead_letter, d.channel_id, d.messages, d.size_in_bytes
   ),
   summed as (
@@ -337,9 +373,13 @@ declare
   v_started_at timestamptz;
   -- Null: the queue with all its channels.
   v_channel_ids constant text[] := (
-    select array_agg(distinct j.channel_id) from jsonb_array_elements_text(details -> 'channelIds') j(channel_id)
+    select array_agg(distinct j.channel_id)
+    from jsonb_array_elements_text(nullif(details -> 'channelIds', 'null')) j(channel_id)
   );
 begin
+  if details -> 'channelIds' = '[]' then
+    perform towpath.fail('TP400', 'channelIds: must name a channel at least; leave it out to purge the queue and all its channels');
+  end if;
   if details ->> 'purgeType' is null or details ->> 'purgeType' not in ('NORMAL', 'DLQ', 'BOTH') then
     perform towpath.fail('TP400', 'purgeType: must be NORMAL, DLQ or BOTH');
   end if;
@@ -354,9 +394,9 @@ begin
   where q.id = v_queue.id
   returning q.* into v_queue;
   v_request := towpath.record_work_request(v_queue, 'PURGE_QUEUE', 'IN_PROGRESS', details);
-  -- The id first, then the clock: whatever draws a higher id reads the clock later than this.
-  v_watermark := nextval('towpath.message_id');
+  -- The clock first, then the id: whatever draws a higher id reads the clock later than this.
   v_started_at := clock_timestamp();
+  v_watermark := nextval('towpath.message_id');
   insert into towpath.purge (
     queue_id, work_request_id, consumer_group_id, dead_letter, channel_ids, watermark, started_at
   )
@@ -421,14 +461,22 @@ create function towpath.run_purge_step(request towpath.work_request, batch integ
 returns boolean
 language plpgsql
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
   v_purge towpath.purge;
-  v_looked bigint[];
-  v_gone bigint;
+  v_looked bigint;
+  v_last bigint;
+  v_ids bigint[];
+  v_id bigint;
+  v_channel_id text;
+  v_size integer;
+  v_channel_ids text[] := '{}';
+  v_sizes integer[] := '{}';
 begin
   select p.* into v_purge
   from towpath.purge p
@@ -457,8 +505,15 @@ begin
     perform towpath.finish_work_request(request, 'UPDATED', 'purged');
     return true;
   end if;
-  v_looked := array(
-    select m.id
+  select count(*), max(l.id), array_agg(l.id) filter (
+    where l.dead_letter = v_purge.dead_letter
+      -- What has died since the purge began was not in its range.
+      and (not l.dead_letter or l.dead_lettered_at < v_purge.started_at)
+      and (v_purge.channel_ids is null or l.channel_id = any (v_purge.channel_ids))
+  )
+  into v_looked, v_last, v_ids
+  from (
+    select m.id, m.dead_letter, m.dead_lettered_at, m.channel_id
     from towpath.message m
     where m.queue_id = v_purge.queue_id
       and m.consumer_group_id = v_purge.consumer_group_id
@@ -466,48 +521,40 @@ begin
       and m.id <= v_purge.watermark
     order by m.id
     limit batch
-  );
-  with locked as materialized (
-    select m.id
-    from towpath.message m
-    where m.queue_id = v_purge.queue_id
-      and m.consumer_group_id = v_purge.consumer_group_id
-      and m.id = any (v_looked)
-      and m.dead_letter = v_purge.dead_letter
-      and (v_purge.channel_ids is null or m.channel_id = any (v_purge.channel_ids))
-    order by m.id
-    for update
-  ),
-  gone as (
+  ) l;
+  foreach v_id in array coalesce(v_ids, '{}') loop
     delete from towpath.message m
     where m.queue_id = v_purge.queue_id
       and m.consumer_group_id = v_purge.consumer_group_id
-      and m.id = any (array(select l.id from locked l))
-    returning m.channel_id, m.size_in_bytes
-  ),
-  counted as (
-    insert into towpath.purge_offset as o (
-      queue_id, work_request_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes
-    )
-    select v_purge.queue_id, v_purge.work_request_id, v_purge.consumer_group_id, v_purge.dead_letter,
-      g.channel_id, -count(*), -sum(g.size_in_bytes)
-    from gone g
-    group by g.channel_id
-    on conflict on constraint purge_offset_pkey do update
-    set messages = o.messages + excluded.messages,
-      size_in_bytes = o.size_in_bytes + excluded.size_in_bytes
+      and m.id = v_id
+      -- Until it was locked it may have become a dead letter, which this purge is not about.
+      and m.dead_letter = v_purge.dead_letter
+    returning m.channel_id, m.size_in_bytes into v_channel_id, v_size;
+    if found then
+      v_channel_ids := v_channel_ids || v_channel_id;
+      v_sizes := v_sizes || v_size;
+    end if;
+  end loop;
+  insert into towpath.purge_offset as o (
+    queue_id, work_request_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes
   )
-  select count(*) into v_gone from gone;
+  select v_purge.queue_id, v_purge.work_request_id, v_purge.consumer_group_id, v_purge.dead_letter,
+    g.channel_id, -count(*), -sum(g.size_in_bytes)
+  from unnest(v_channel_ids, v_sizes) as g(channel_id, size_in_bytes)
+  group by g.channel_id
+  on conflict on constraint purge_offset_pkey do update
+  set messages = o.messages + excluded.messages,
+    size_in_bytes = o.size_in_bytes + excluded.size_in_bytes;
   update towpath.purge p
-  set cursor_id = case when cardinality(v_looked) < batch then p.watermark else v_looked[cardinality(v_looked)] end
+  set cursor_id = case when v_looked < batch then p.watermark else v_last end
   where p.queue_id = v_purge.queue_id
     and p.work_request_id = v_purge.work_request_id
     and p.consumer_group_id = v_purge.consumer_group_id
     and p.dead_letter = v_purge.dead_letter;
-  if v_gone > 0 then
+  if cardinality(v_sizes) > 0 then
     insert into towpath.work_request_log (work_request_id, message)
     values ((request).id, format(
-      'deleted %s %s', v_gone, case when v_purge.dead_letter then 'dead letters' else 'messages' end
+      'deleted %s %s', cardinality(v_sizes), case when v_purge.dead_letter then 'dead letters' else 'messages' end
     ));
   end if;
   return false;
@@ -521,30 +568,35 @@ create function towpath.run_delete_step(request towpath.work_request, batch inte
 returns boolean
 language plpgsql
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
-  v_gone bigint;
+  v_message record;
+  v_gone integer := 0;
 begin
-  with batch_of as materialized (
+  -- First of all, so that no step of another request of this queue is under way when its rows are deleted below.
+  update towpath.work_request w
+  set status = 'CANCELED', action_type = 'RELATED', time_finished = clock_timestamp()
+  where w.queue_id = (request).queue_id
+    and w.id <> (request).id
+    and w.time_finished is null;
+  for v_message in
     select m.consumer_group_id, m.id
     from towpath.message m
     where m.queue_id = (request).queue_id
     order by m.consumer_group_id, m.id
     limit batch
-    for update
-  ),
-  gone as (
+  loop
     delete from towpath.message m
-    using batch_of s
     where m.queue_id = (request).queue_id
-      and m.consumer_group_id = s.consumer_group_id
-      and m.id = s.id
-    returning m.id
-  )
-  select count(*) into v_gone from gone;
+      and m.consumer_group_id = v_message.consumer_group_id
+      and m.id = v_message.id;
+    v_gone := v_gone + 1;
+  end loop;
   if v_gone = batch then
     insert into towpath.work_request_log (work_request_id, message)
     values ((request).id, format('deleted %s messages', v_gone));
@@ -554,11 +606,6 @@ begin
   delete from towpath.message_total t where t.queue_id = (request).queue_id;
   delete from towpath.purge p where p.queue_id = (request).queue_id;
   delete from towpath.purge_offset o where o.queue_id = (request).queue_id;
-  update towpath.work_request w
-  set status = 'CANCELED', action_type = 'RELATED', time_finished = clock_timestamp()
-  where w.queue_id = (request).queue_id
-    and w.id <> (request).id
-    and w.time_finished is null;
   update towpath.queue q
   set lifecycle_state = 'DELETED',
     lifecycle_details = null,
@@ -577,6 +624,10 @@ create function towpath.run_work_request_step(work_request_ocid text default nul
 returns text
 language plpgsql
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_request towpath.work_request;
@@ -618,11 +669,16 @@ create function towpath.forget_old_records(batch integer default 500)
 returns integer
 language plpgsql
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
   v_count integer;
   v_total integer := 0;
+  v_queue_id bigint;
 begin
   with old as (
     select t.tenancy_id, t.token from towpath.retry_token t
@@ -644,17 +700,18 @@ begin
 
   -- A deleted queue stays readable for an hour, for clients that wait for its deletion. What a put that was under way
   -- committed after the last sweep goes with it.
-  with old as (
+  for v_queue_id in
     select q.id from towpath.queue q
     where q.lifecycle_state = 'DELETED' and q.time_updated < v_now - interval '1 hour'
-    order by q.id limit 20 for update skip locked
-  ),
-  messages as (delete from towpath.message m using old o where m.queue_id = o.id),
-  deltas as (delete from towpath.message_delta d using old o where d.queue_id = o.id),
-  totals as (delete from towpath.message_total t using old o where t.queue_id = o.id)
-  delete from towpath.queue q using old o where q.id = o.id;
-  get diagnostics v_count = row_count;
-  return v_total + v_count;
+    order by q.time_updated limit 20 for update skip locked
+  loop
+    delete from towpath.message m where m.queue_id = v_queue_id;
+    delete from towpath.message_delta d where d.queue_id = v_queue_id;
+    delete from towpath.message_total t where t.queue_id = v_queue_id;
+    delete from towpath.queue q where q.id = v_queue_id;
+    v_total := v_total + 1;
+  end loop;
+  return v_total;
 end;
 $$;
 

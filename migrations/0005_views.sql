@@ -35,8 +35,12 @@ create view towpath.channel_stats as
 select q.display_name, c.channel_id, s.visible_messages, s.in_flight_messages, s.size_in_bytes,
   s.dead_visible_messages + s.dead_in_flight_messages as dead_letters, q.id as queue_id
 from towpath.queue q
-cross join lateral towpath.list_channels(q.id, max_channels => 10000) c(channel_id)
+cross join lateral (
+  select * from towpath.list_channels(q.id, max_channels => 10000)
+  union
+  select * from towpath.list_channels(q.id, dead_letter => true, max_channels => 10000)
+) c(channel_id)
 cross join lateral towpath.get_stats(q.id, 0, c.channel_id) s
 where q.lifecycle_state not in ('DELETING', 'DELETED');
 
-comment on view towpath.channel_stats is 'One row per channel that holds messages.';
+comment on view towpath.channel_stats is 'One row per channel that holds messages or dead letters.';

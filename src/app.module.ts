@@ -23,12 +23,15 @@ import { Receipts } from './messages/receipts.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { WakeUps } from './messages/waiting/wake-ups.js';
 import { HealthController } from './operations/health.controller.js';
+import { MetricsController } from './operations/metrics.controller.js';
+import { Metrics } from './operations/metrics.js';
 import { Readiness } from './operations/readiness.js';
 import { QueueDirectory } from './queues/queue-directory.js';
 import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
 import { ContractPipe } from './rest/contract.pipe.js';
 import { PageTokens } from './rest/page-token.js';
+import { WorkRequestRunner } from './work-requests/work-request-runner.js';
 import { WorkRequestsController } from './work-requests/work-requests.controller.js';
 import { WorkRequestsService } from './work-requests/work-requests.service.js';
 
@@ -66,13 +69,21 @@ export class AppModule {
     return {
       module: AppModule,
       imports: [FoundationsModule.of(foundations), IdentityModule],
-      controllers: [QueuesController, WorkRequestsController, MessagesController, ContentsController, HealthController],
+      controllers: [
+        QueuesController,
+        WorkRequestsController,
+        MessagesController,
+        ContentsController,
+        HealthController,
+        MetricsController,
+      ],
       providers: [
         { provide: APP_GUARD, useExisting: AuthenticationGuard },
         { provide: APP_PIPE, useClass: ContractPipe },
         { provide: APP_FILTER, useClass: ErrorFilter },
         QueuesService,
         WorkRequestsService,
+        WorkRequestRunner,
         MessagesService,
         DeliveriesService,
         ContentsService,
@@ -82,6 +93,7 @@ export class AppModule {
         WaitingRooms,
         MaintenanceService,
         Readiness,
+        Metrics,
       ],
     };
   }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SwaggerModule } from '@nestjs/swagger';
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
 import type { Configuration } from './config/environment.js';
@@ -14,6 +15,7 @@ import { Notifications } from './database/notifications.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
+import { Metrics } from './operations/metrics.js';
 import { NestLogger } from './operations/nest-logger.js';
 import { Readiness } from './operations/readiness.js';
 import { describe } from './rest/description.js';
@@ -31,7 +33,7 @@ export interface Pod {
   readonly url: string;
   readonly port: number;
   /**
-   * Stops in the order that loses nothing: not ready any more, parked long polls are answered with nothing, requests
+   * Stops in the order that loses nothing: not ready any more, a while for load balancers to notice, parked long polls are answered with nothing, requests
    * under way finish, then the connections to the database close.
    */
   stop(): Promise<void>;
@@ -64,6 +66,7 @@ export async function startPod(configuration: Configuration, databaseUrl: string
       port: address.port,
       stop: async (): Promise<void> => {
         app.get(Readiness).stop();
+        await new Promise((resolve) => setTimeout(resolve, configuration.drainMs));
         app.get(WaitingRooms).close();
         await app.get(MaintenanceService).stop();
         await app.close();
@@ -85,6 +88,15 @@ async function buildApp(
     logger: new NestLogger(logger),
     bodyParser: false,
     abortOnError: false,
+  });
+  const metrics = app.get(Metrics);
+  adapter.getInstance<FastifyInstance>().addHook('onResponse', (request, reply, done) => {
+    metrics.observeRequest(
+      `${request.method} ${request.routeOptions.url ?? 'none'}`,
+      reply.statusCode,
+      reply.elapsedTime,
+    );
+    done();
   });
   const description = describe(app, VERSION);
   SwaggerModule.setup('docs', app, description, { jsonDocumentUrl: 'openapi.json', yamlDocumentUrl: 'openapi.yaml' });

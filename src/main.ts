@@ -1,77 +1,109 @@
 import 'reflect-metadata';
-import path from 'node:path';
 import { startPod, type Pod } from './app.js';
-import { ConfigurationError, readConfiguration, type Configuration } from './config/environment.js';
+import { ConfigurationError, readConfiguration } from './config/environment.js';
 import { MigrationError } from './database/migrator.js';
-import { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres/embedded-postgres.js';
-import { EmbeddedPostgresError } from './embedded-postgres/embedded-postgres-error.js';
+import { DatabaseConnectionError, waitForDatabase } from './database/wait-for-database.js';
+import {
+  EmbeddedPostgresError,
+  startEmbeddedPostgres,
+  type EmbeddedPostgres,
+} from './embedded-postgres/embedded-postgres.js';
 import { ensureFirstIdentity } from './identity/first-identity.js';
 import { banner } from './operations/banner.js';
 import { createLogger } from './operations/log.js';
 
+/** How long a pod waits for its database at the start. */
+const DATABASE_START_MS = 60_000;
+
 async function main(): Promise<void> {
   const configuration = readConfiguration();
   const logger = createLogger(configuration.logLevel);
+  const log = (line: string): void => logger.info(line);
   let embedded: EmbeddedPostgres | null = null;
   let pod: Pod | null = null;
-  let stopping: Promise<void> | null = null;
+  let isStopping = false;
 
-  const stop = (): Promise<void> =>
-    (stopping ??= (async (): Promise<void> => {
-      // What hangs must not keep the process: the database takes back whatever was not committed.
-      const cut = setTimeout(() => process.exit(1), configuration.shutdownMs);
-      cut.unref();
-      await pod?.stop();
-      await embedded?.stop();
-    })());
-  const onSignal = (signal: NodeJS.Signals): void => {
-    logger.info(`${signal}: stopping`);
-    // Before the first identity is ready there is nothing that could be drained; the starting ends by itself.
-    stop().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        logger.error({ err: error }, 'the stop failed');
-        process.exit(1);
-      },
-    );
-  };
-  process.on('SIGTERM', onSignal);
-  process.on('SIGINT', onSignal);
-
-  try {
-    embedded = await startDatabase(configuration, (line) => logger.info(line));
+  const start = async (): Promise<void> => {
+    if (configuration.databaseUrl === null) {
+      embedded = await startEmbeddedPostgres({ dataDirectory: configuration.dataDirectory, log });
+    }
     const databaseUrl = configuration.databaseUrl ?? embedded?.url;
     if (databaseUrl === undefined) throw new Error('there is neither a DATABASE_URL nor an embedded server');
-    if (stopping !== null) return;
+    if (isStopping) return;
+    await waitForDatabase(databaseUrl, DATABASE_START_MS, log);
+    if (isStopping) return;
+    // A second pod on the same directory (README) must not turn the first one's clients to itself.
+    const isOwner = configuration.databaseUrl === null;
     pod = await startPod(configuration, databaseUrl, logger);
-    const identity = await ensureFirstIdentity(pod.database, configuration, pod.url, logger);
-    if (stopping !== null) return;
-    process.stdout.write(banner(pod.url, databaseUrl, configuration.dataDirectory, identity));
+    const identity = await ensureFirstIdentity(pod.database, configuration, pod.url, logger, isOwner);
+    if (isStopping) return;
+    // The log of a service is no place for its secrets; a person at a terminal, or trying it out, wants to copy them.
+    const showSecrets = configuration.databaseUrl === null || process.stdout.isTTY;
+    process.stdout.write(banner(pod.url, databaseUrl, configuration.dataDirectory, identity, showSecrets));
+  };
+  // The embedded server stops last: what drains before still needs it.
+  const stop = async (): Promise<void> => {
+    await pod?.stop();
+    await embedded?.stop();
+  };
+
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (isStopping) return;
+    isStopping = true;
+    log(`${signal}: stopping`);
+    // What hangs must not keep the process: the database takes back whatever was not committed.
+    setTimeout(() => process.exit(1), configuration.drainMs + configuration.shutdownMs).unref();
+    // A start that is under way ends first, so that nothing it opens is left behind.
+    started
+      .catch(() => undefined)
+      .then(stop)
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          logger.error({ err: error }, 'the stop failed');
+          process.exit(1);
+        },
+      );
+  };
+  const started = start();
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  if (configuration.isRunByNpm) stopWithParent(() => onSignal('SIGHUP'));
+
+  try {
+    await started;
   } catch (error) {
     await stop().catch(() => undefined);
     throw error;
   }
 }
 
-function startDatabase(
-  configuration: Configuration,
-  log: (line: string) => void,
-): Promise<EmbeddedPostgres | null> | null {
-  if (configuration.databaseUrl !== null) return null;
-  return startEmbeddedPostgres({ dataDirectory: path.resolve(configuration.dataDirectory), log });
+/**
+ * npm runs scripts in a shell of its own, which ends on SIGTERM without a word to what it runs. So under npm the pod
+ * looks whether its parent is still there.
+ */
+function stopWithParent(stop: () => void): void {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    stop();
+  }, 500);
+  timer.unref();
 }
 
 main().catch((error: unknown) => {
-  // Mistakes that an operator can mend are told in words; of ours the stack helps.
-  const isTheirs =
-    error instanceof ConfigurationError || error instanceof EmbeddedPostgresError || error instanceof MigrationError;
-  process.stderr.write(`${isTheirs ? error.message : describe(error)}\n`);
+  process.stderr.write(`${tell(error)}\n`);
   process.exit(1);
 });
 
-function describe(error: unknown): string {
+/** Mistakes that an operator can mend are told in words; of ours the stack helps. */
+function tell(error: unknown): string {
+  const theirs = [ConfigurationError, DatabaseConnectionError, EmbeddedPostgresError, MigrationError];
   if (!(error instanceof Error)) return String(error);
-  const code = 'code' in error ? error.code : undefined;
-  if (code === 'EADDRINUSE') return `The port is taken (${error.message}): set TOWPATH_PORT to another one.`;
+  if (theirs.some((kind) => error instanceof kind)) return error.message;
+  if ('code' in error && error.code === 'EADDRINUSE') {
+    return `The port is taken (${error.message}): set TOWPATH_PORT to another one.`;
+  }
   return error.stack ?? error.message;
 }

@@ -1,11 +1,25 @@
 import path from 'node:path';
 import { z } from 'zod';
 
+const number =
+  (form: RegExp, kind: string) =>
+  (minimum: number, maximum: number): z.ZodType<number, unknown> => {
+    const error = `must be ${kind} from ${minimum} to ${maximum}`;
+    // Nothing is guessed: for JavaScript a blank is 0 too, and 0x10 is 16.
+    return z.preprocess(
+      (value) => (typeof value === 'string' && form.test(value) ? Number(value) : value),
+      z.number({ error }).min(minimum, { error }).max(maximum, { error }),
+    );
+  };
+const integer = number(/^-?\d{1,15}$/, 'an integer');
+const decimal = number(/^-?\d{1,15}(\.\d{1,15})?$/, 'a number');
+const port = integer(0, 65535);
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+
 /**
  * Everything that the environment may say, read once at the start. Each variable's description is what
  * the README's table says, its default what holds when the variable is absent or empty.
  */
-const port = z.coerce.number().int().min(0).max(65535);
 const environmentSchema = z.object({
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: 'must look like postgres://user:password@host:5432/database' })
@@ -18,14 +32,15 @@ const environmentSchema = z.object({
     .url({ protocol: /^https?$/, error: 'must look like https://queues.example.com' })
     .transform((url) => url.replace(/\/+$/, ''))
     .optional(),
-  TOWPATH_LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  TOWPATH_POOL_SIZE: z.coerce.number().int().min(2).max(200).default(10),
-  TOWPATH_DATABASE_WAIT_SECONDS: z.coerce.number().min(0.1).max(30).default(3),
-  TOWPATH_MAX_MESSAGE_BYTES: z.coerce.number().int().min(1).max(524288).default(262144),
-  TOWPATH_MAX_REQUEST_BYTES: z.coerce.number().int().min(1024).max(16777216).default(524288),
-  TOWPATH_MAX_CHANNELS: z.coerce.number().int().min(1).max(10000).default(256),
-  TOWPATH_MAX_IN_FLIGHT: z.coerce.number().int().min(1).max(1000000).default(100000),
-  TOWPATH_SHUTDOWN_SECONDS: z.coerce.number().min(1).max(300).default(20),
+  TOWPATH_LOG_LEVEL: z.enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(', ')}` }).default('info'),
+  TOWPATH_POOL_SIZE: integer(2, 200).default(10),
+  TOWPATH_DATABASE_WAIT_SECONDS: decimal(0.1, 30).default(3),
+  TOWPATH_MAX_MESSAGE_BYTES: integer(1, 524288).default(262144),
+  TOWPATH_MAX_REQUEST_BYTES: integer(1024, 16777216).default(524288),
+  TOWPATH_MAX_CHANNELS: integer(1, 10000).default(256),
+  TOWPATH_MAX_IN_FLIGHT: integer(1, 1000000).default(100000),
+  TOWPATH_DRAIN_SECONDS: decimal(0, 300).default(0),
+  TOWPATH_SHUTDOWN_SECONDS: decimal(1, 300).default(20),
 });
 
 /** The configuration of one pod, frozen. Durations are milliseconds, sizes bytes. */
@@ -50,6 +65,10 @@ export interface Configuration {
   readonly maxInFlight: number;
   /** How long a stop may take before what is left is cut off. */
   readonly shutdownMs: number;
+  /** How long a stopping pod still takes requests, so that load balancers see that it is not ready. Beside `shutdownMs`. */
+  readonly drainMs: number;
+  /** Started by `npm start` (or another npm script), so that npm's shell is the parent. */
+  readonly isRunByNpm: boolean;
 }
 
 export class ConfigurationError extends Error {
@@ -59,15 +78,17 @@ export class ConfigurationError extends Error {
 /** Reads the configuration from `environment`. Throws one ConfigurationError that lists every bad value. */
 export function readConfiguration(environment: NodeJS.ProcessEnv = process.env): Configuration {
   // An empty variable counts as absent: compose files and shells make them easily.
-  const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const present = Object.fromEntries(
+    Object.entries(environment).filter(([name, value]) => value !== '' && !isServiceLink(name, value)),
+  );
   const parsed = environmentSchema.safeParse(present);
   const known = new Set(Object.keys(environmentSchema.shape));
   const unknown = Object.keys(present).filter((name) => name.startsWith('TOWPATH_') && !known.has(name));
   const problems = [
     ...(parsed.error?.issues ?? []).map((issue) => {
       const name = String(issue.path[0]);
-      // A database URL holds a password: its value is never repeated.
-      const value = name === 'DATABASE_URL' ? '' : ` (it is ${JSON.stringify(present[name])})`;
+      // A URL may hold a password: its value is never repeated.
+      const value = name.endsWith('_URL') ? '' : ` (it is ${JSON.stringify(present[name])})`;
       return `${name}: ${issue.message}${value}`;
     }),
     ...unknown.map((name) => `${name}: there is no such setting; the README lists them`),
@@ -91,7 +112,22 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     maxChannels: values.TOWPATH_MAX_CHANNELS,
     maxInFlight: values.TOWPATH_MAX_IN_FLIGHT,
     shutdownMs: values.TOWPATH_SHUTDOWN_SECONDS * 1000,
+    drainMs: values.TOWPATH_DRAIN_SECONDS * 1000,
+    isRunByNpm: present['npm_lifecycle_event'] !== undefined,
   });
+}
+
+/**
+ * What Kubernetes puts into the environment of a pod for services named towpath, or towpath-stomp: one of them has the
+ * name of a setting of ours.
+ */
+function isServiceLink(name: string, value: string | undefined): boolean {
+  return (
+    /^TOWPATH_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP)(?:_(?:PROTO|PORT|ADDR))?)$/.test(
+      name,
+    ) ||
+    (/^TOWPATH_(?:\w+_)?PORT$/.test(name) && /^(?:tcp|udp):\/\//.test(value ?? ''))
+  );
 }
 
 /** The injection token of the configuration. */

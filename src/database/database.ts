@@ -14,7 +14,12 @@ export interface Statement {
 const types = new pg.TypeOverrides();
 types.setTypeParser(pg.types.builtins.INT8, Number);
 
+const PING = { name: 'ping', text: 'select 1' };
 const RETRY_EVERY_MS = 100;
+/** As the pool says it. */
+const TOO_LATE = 'timeout exceeded when trying to connect';
+/** No statement of ours takes nearly as long: one that does hangs on a dead connection, or on somebody's lock. */
+const STATEMENT_MS = 30_000;
 
 /**
  * The pool of this pod. Hot statements go through `run`, everything else through `kysely`, which uses the same pool.
@@ -38,11 +43,16 @@ export class Database {
       types,
       application_name: 'towpath',
       connectionTimeoutMillis: waitMs,
+      query_timeout: STATEMENT_MS,
+      keepAlive: true,
       // The isolation level is ours to choose whatever the server's default is; a forgotten transaction ends by itself.
       options: '-c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout=60000',
     });
     // An idle connection that breaks is no request's failure; the pool has dropped it already.
     this.pool.on('error', onIdleError);
+    // One that breaks while it is in use but runs nothing tells it as an event too, and one that nobody listens to
+    // would end the process. The statement that comes next fails.
+    this.pool.on('connect', (client) => client.on('error', () => undefined));
     const connect = (): Promise<pg.PoolClient> => this.connect();
     this.kysely = new Kysely<DB>({
       // This pool of a pool waits for the server as `run` does; closing is our own `close`.
@@ -58,10 +68,16 @@ export class Database {
       client.release();
       return result.rows;
     } catch (error) {
-      // A connection on which the server or the network failed is not used again.
-      client.release(isDatabaseUnavailable(error));
+      // A connection on which the server or the network failed is not used again. Nor is one on which a value could not
+      // be sent: the half-sent statement would fail the next request too. Only the server's own no leaves it sound.
+      client.release(isDatabaseUnavailable(error) || !(error instanceof pg.DatabaseError));
       throw error;
     }
+  }
+
+  /** Throws where the server does not answer. */
+  async ping(): Promise<void> {
+    await this.run(PING, []);
   }
 
   /** Connections in use, idle, and requests that wait for one. */
@@ -78,7 +94,7 @@ export class Database {
     const deadline = performance.now() + this.waitMs;
     for (;;) {
       try {
-        return await this.pool.connect();
+        return await this.connectUntil(deadline);
       } catch (error) {
         if (!isDatabaseUnavailable(error)) throw error;
         if (performance.now() + RETRY_EVERY_MS >= deadline) {
@@ -88,6 +104,25 @@ export class Database {
         }
         await new Promise((resolve) => setTimeout(resolve, RETRY_EVERY_MS));
       }
+    }
+  }
+
+  /** The pool gives every attempt the whole time; a connection that comes too late goes back. */
+  private async connectUntil(deadline: number): Promise<pg.PoolClient> {
+    const { promise: tooLate, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(new Error(TOO_LATE)), Math.max(0, deadline - performance.now()));
+    const connecting = this.pool.connect();
+    try {
+      return await Promise.race([connecting, tooLate]);
+    } catch (error) {
+      connecting.then(
+        (client) => client.release(),
+        // It has failed, or fails, by itself.
+        () => undefined,
+      );
+      throw error;
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

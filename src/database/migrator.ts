@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 
 /** One file of migrations/, named `0001_topic.sql`. */
@@ -11,7 +12,7 @@ interface Migration {
   readonly checksum: string;
   /** The newest migration that a program must know at least to work on a database that has this one. */
   readonly oldestProgram: number;
-  /** Marked `-- transaction: none` in its first line: for statements that refuse to run in one. */
+  /** False: marked `transaction: none` in its first line, for one statement that refuses to run in a transaction. */
   readonly inTransaction: boolean;
 }
 
@@ -28,6 +29,7 @@ export class MigrationError extends Error {
 
 // Any number that nobody else is likely to take ("towpath" in ASCII, shortened).
 const ADVISORY_LOCK = 0x746f7770;
+const LOOK_FOR_LOCK_EVERY_MS = 100;
 
 /** Reads and checks the migrations in `directory`: numbered from 1 without gaps, each with its `oldest program`. */
 export async function readMigrations(directory: string): Promise<readonly Migration[]> {
@@ -69,7 +71,7 @@ export async function migrate(url: string, directory: string, log: (line: string
   client.on('error', () => undefined);
   await client.connect();
   try {
-    await client.query('select pg_advisory_lock($1)', [ADVISORY_LOCK]);
+    await lock(client);
     await prepare(client);
     const { rows: applied } = await client.query<AppliedMigration>(
       'select number, name, checksum, oldest_program from towpath.migration order by number',
@@ -84,6 +86,20 @@ export async function migrate(url: string, directory: string, log: (line: string
   } finally {
     // Ending the session gives the lock back.
     await client.end();
+  }
+}
+
+/**
+ * Waits for the lock by asking again: a session that waits inside a statement has a snapshot, for whose end CREATE INDEX
+ * CONCURRENTLY of the one that has the lock would wait in turn.
+ */
+async function lock(client: pg.Client): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [
+      ADVISORY_LOCK,
+    ]);
+    if (rows[0]?.locked) return;
+    await setTimeout(LOOK_FOR_LOCK_EVERY_MS);
   }
 }
 
@@ -136,12 +152,17 @@ async function apply(client: pg.Client, migration: Migration): Promise<void> {
     ]);
   try {
     if (!migration.inTransaction) {
-      await client.query(migration.sql);
+      // One statement per file: PostgreSQL runs several that come together as one transaction. This protocol refuses them.
+      const statement: pg.QueryConfig & { queryMode: 'extended' } = { text: migration.sql, queryMode: 'extended' };
+      await client.query(statement);
       await record();
       return;
     }
     await client.query('begin');
+    const transaction = await currentTransaction(client);
     await client.query(migration.sql);
+    if ((await currentTransaction(client)) !== transaction)
+      throw new Error('it must not end the transaction that it runs in');
     await record();
     await client.query('commit');
   } catch (error) {
@@ -149,4 +170,9 @@ async function apply(client: pg.Client, migration: Migration): Promise<void> {
     const reason = error instanceof Error ? error.message : String(error);
     throw new MigrationError(`${migration.name} could not be applied: ${reason}`, { cause: error });
   }
+}
+
+async function currentTransaction(client: pg.Client): Promise<string | undefined> {
+  const { rows } = await client.query<{ id: string }>('select pg_current_xact_id()::text as id');
+  return rows[0]?.id;
 }

@@ -4,10 +4,15 @@ import pgListen from 'pg-listen';
 
 // pg-listen is CommonJS: under ESM its function is the default of the default.
 const createSubscriber = pgListen.default;
+type Subscriber = ReturnType<typeof createSubscriber<Record<string, unknown>>>;
 
 const CHANNEL = 'towpath';
-/** PostgreSQL refuses payloads of 8,000 bytes and more. */
-export const MAX_PAYLOAD_BYTES = 7500;
+
+/** A connection can die without a sign, so it is asked so often whether it lives, and must answer in time. */
+const PROBE_EVERY_MS = 10_000;
+const ANSWER_MS = 5000;
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 2000;
 
 interface NotificationEvents {
   /** A payload that some pod, or a user's SQL, has sent: JSON, of unknown shape. */
@@ -18,60 +23,129 @@ interface NotificationEvents {
 
 /**
  * The one listening connection of this pod. A notification is a hint: lost, doubled or late ones cost latency only.
- * The connection is probed, because it can die silently, and comes back by itself.
+ * The connection comes back by itself, for as long as it takes.
+ *
+ * pg-listen makes, probes and reads the connection. It does not make it again: what it does after a loss gives up for
+ * good when the first statement on the new connection fails, and hears only the first error of the old one, while a
+ * second would end the process. So a lost subscriber is thrown away and a new one made.
  */
 @Injectable()
 export class Notifications {
   readonly events = new EventEmitter<NotificationEvents>();
-  private readonly subscriber: ReturnType<typeof createSubscriber<Record<string, unknown>>>;
-  private closed = false;
-  private listening = false;
+  /** Null while there is none that listens. */
+  private subscriber: Subscriber | null = null;
+  /** Statements go one after another: pg does not want a second one on a connection before the first has ended. */
+  private lastSend: Promise<unknown> = Promise.resolve();
+  private readonly closed = Promise.withResolvers<void>();
+  private isClosed = false;
+  private keeping: Promise<void> = Promise.resolve();
 
   constructor(
-    url: string,
+    private readonly url: string,
     private readonly log: { warn(details: object, message: string): void },
-  ) {
-    this.subscriber = createSubscriber(
-      // A probe that gets no answer must fail, or a half-open connection would look alive for ever.
-      { connectionString: url, application_name: 'towpath listen', query_timeout: 5000, connectionTimeoutMillis: 5000 },
-      // 0: try for ever.
-      { retryInterval: (attempt) => Math.min(100 * 2 ** attempt, 2000), retryTimeout: 0, paranoidChecking: 10_000 },
-    );
-    this.subscriber.notifications.on(CHANNEL, (payload) => this.events.emit('message', payload));
-    this.subscriber.events.on('connected', () => {
-      this.listening = true;
-      this.events.emit('listening');
-    });
-    this.subscriber.events.on('reconnect', (attempt) => {
-      this.listening = false;
-      if (!this.closed && attempt === 1) this.log.warn({}, 'the listening connection is gone; connecting again');
-    });
-    this.subscriber.events.on('error', (error) => {
-      if (!this.closed) this.log.warn({ err: error }, 'the listening connection has a problem');
-    });
-  }
+  ) {}
 
+  /** Throws where the first connection cannot be made; from then on it is kept. */
   async start(): Promise<void> {
-    await this.subscriber.connect();
-    await this.subscriber.listenTo(CHANNEL);
+    this.keeping = this.keep(await this.listen());
   }
 
   get isListening(): boolean {
-    return this.listening;
+    return this.subscriber !== null;
   }
 
   /** Tells every listening pod, this one included. Fails silently: it is a hint. */
   async send(payload: object): Promise<void> {
+    // Without a connection it is lost. Who missed it looks again, or is told again, once this pod listens.
+    const send = this.lastSend.then(() => this.subscriber?.notify(CHANNEL, payload));
+    this.lastSend = send.catch(() => undefined);
     try {
-      await this.subscriber.notify(CHANNEL, payload);
+      await send;
     } catch (error) {
-      if (!this.closed) this.log.warn({ err: error }, 'a notification could not be sent');
+      if (!this.isClosed) this.log.warn({ err: error }, 'a notification could not be sent');
     }
   }
 
   async close(): Promise<void> {
-    this.closed = true;
     this.events.removeAllListeners();
-    await this.subscriber.close();
+    this.isClosed = true;
+    this.closed.resolve();
+    await this.keeping;
   }
+
+  /** Until the end: tells that it listens, waits until the connection is lost, makes another one. */
+  private async keep(first: Listening): Promise<void> {
+    let listening: Listening | null = first;
+    for (let attempt = 0; !this.isClosed; attempt += 1) {
+      if (listening !== null) {
+        attempt = 0;
+        this.subscriber = listening.subscriber;
+        this.events.emit('listening');
+        await Promise.race([listening.lost, this.closed.promise]);
+        this.subscriber = null;
+        const closed = close(listening.subscriber);
+        if (this.isClosed) return closed;
+        this.log.warn({}, 'the listening connection is gone; connecting again');
+      }
+      listening = await this.listen().catch(() => null);
+      if (listening === null) await this.pause(Math.min(FIRST_RETRY_MS * 2 ** attempt, LAST_RETRY_MS));
+    }
+    if (listening !== null) await close(listening.subscriber);
+  }
+
+  private async listen(): Promise<Listening> {
+    const subscriber: Subscriber = createSubscriber(
+      {
+        connectionString: this.url,
+        application_name: 'towpath listen',
+        connectionTimeoutMillis: ANSWER_MS,
+        // A probe that gets no answer must fail, or a half-open connection would look alive for ever.
+        query_timeout: ANSWER_MS,
+      },
+      // One attempt is none: see above.
+      { retryLimit: 1, paranoidChecking: PROBE_EVERY_MS, parse: parseOrNull },
+    );
+    const { promise: lost, resolve } = Promise.withResolvers<void>();
+    subscriber.events.on('error', () => resolve());
+    subscriber.notifications.on(CHANNEL, (payload) => this.events.emit('message', payload));
+    try {
+      await subscriber.connect();
+      await subscriber.listenTo(CHANNEL);
+      return { subscriber, lost };
+    } catch (error) {
+      await close(subscriber);
+      throw error;
+    }
+  }
+
+  private async pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    await Promise.race([promise, this.closed.promise]);
+    clearTimeout(timer);
+  }
+}
+
+interface Listening {
+  readonly subscriber: Subscriber;
+  /** Fulfilled when the connection is gone. */
+  readonly lost: Promise<void>;
+}
+
+/** Anybody with the password may notify: what is no JSON is not for us. */
+function parseOrNull(payload: string): unknown {
+  try {
+    return JSON.parse(payload);
+  } catch {
+    return null;
+  }
+}
+
+/** A connection that is dead cannot say goodbye, so nobody waits for that for long. */
+async function close(subscriber: Subscriber): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ANSWER_MS);
+  subscriber.close().then(resolve, resolve);
+  await promise;
+  clearTimeout(timer);
 }

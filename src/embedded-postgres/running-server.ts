@@ -38,7 +38,7 @@ export class RunningServer implements EmbeddedPostgres {
   constructor(parts: RunningServerParts, processId: number) {
     const { port, superuserPassword } = parts.state;
     this.url = databaseUrl(parts.state);
-    this.superuserUrl = `postgres://postgres:${superuserPassword}@127.0.0.1:${port}/postgres`;
+    this.superuserUrl = `postgres://postgres:${superuserPassword}@127.0.0.1:${port}/postgres?sslmode=disable`;
     this.port = port;
     this.clusterDirectory = parts.home.clusterDirectory;
     this.#processId = processId;

@@ -11,7 +11,7 @@ export interface ServerState {
 }
 
 export function databaseUrl(state: ServerState): string {
-  return `postgres://towpath:${state.password}@127.0.0.1:${state.port}/towpath`;
+  return `postgres://towpath:${state.password}@127.0.0.1:${state.port}/towpath?sslmode=disable`;
 }
 
 /** Letters and digits only: goes into URLs, SQL and a password file as it is. */

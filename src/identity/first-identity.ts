@@ -31,7 +31,8 @@ const USER_NAME = 'admin';
 
 /**
  * Makes, in a database without a tenancy, the first one with a compartment, a user and credentials, and writes these to
- * the data directory; otherwise reads them there and brings `endpoint` up to date. Of pods that start at once one makes
+ * the data directory; otherwise reads them there, and where `isOwner` says that the directory is this pod's and no other's,
+ * brings `endpoint` up to date. Of pods that start at once one makes
  * it while the others wait, so that they find its files if they share its directory.
  *
  * The files are written before the transaction commits: a crash before the commit leaves files that belong to nothing,
@@ -44,6 +45,7 @@ export async function ensureFirstIdentity(
   configuration: Pick<Configuration, 'dataDirectory'>,
   endpoint: string,
   log: Log,
+  isOwner = true,
 ): Promise<FirstIdentity> {
   const functions = new IdentityFunctions(database);
   // Asked first without waiting for anybody: a key pair takes a while to make.
@@ -56,7 +58,10 @@ export async function ensureFirstIdentity(
       return { created: true, credentials };
     }
   }
-  return { created: false, credentials: await findCredentials(functions, configuration.dataDirectory, endpoint, log) };
+  return {
+    created: false,
+    credentials: await findCredentials(functions, configuration.dataDirectory, isOwner ? endpoint : null, log),
+  };
 }
 
 /** The fingerprint of a public key as OCI has it: the MD5 of its DER, in pairs. */
@@ -111,7 +116,7 @@ async function createFirstIdentity(
 async function findCredentials(
   functions: IdentityFunctions,
   dataDirectory: string,
-  endpoint: string,
+  endpoint: string | null,
   log: Log,
 ): Promise<Credentials | null> {
   const file = credentialPaths(dataDirectory).credentials;
@@ -127,7 +132,7 @@ async function findCredentials(
     return null;
   }
   try {
-    return await refreshIdentity(dataDirectory, credentials, endpoint);
+    return await refreshIdentity(dataDirectory, credentials, endpoint ?? credentials.endpoint);
   } catch (error) {
     // The credentials are good all the same, with an endpoint that may be out of date.
     log.warn(`${file} cannot be brought up to date: ${String(error)}`);

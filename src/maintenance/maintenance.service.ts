@@ -2,7 +2,6 @@ import { Injectable, Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { MaintenanceFunctions, type DueMaintenance } from '../database/maintenance-functions.js';
 import { WakeUps } from '../messages/waiting/wake-ups.js';
-import { QueueDirectory } from '../queues/queue-directory.js';
 
 const LEASE = 'maintenance';
 const LEASE_SECONDS = 15;
@@ -35,7 +34,6 @@ export class MaintenanceService {
   constructor(
     private readonly functions: MaintenanceFunctions,
     private readonly wakeUps: WakeUps,
-    private readonly directory: QueueDirectory,
   ) {}
 
   start(): void {
@@ -49,19 +47,6 @@ export class MaintenanceService {
     if (this.timer !== null) clearTimeout(this.timer);
     await Promise.allSettled(this.underWay);
     if (this.leasedUntil > 0) await this.functions.giveLeaseBack(LEASE, this.holder).catch(() => undefined);
-  }
-
-  /** Carries out a work request that was just accepted, at once and here; should this pod die, the lease's holder goes on. */
-  runWorkRequest(id: string, queueOcid: string): void {
-    this.track(
-      (async (): Promise<void> => {
-        while (!this.isStopped) {
-          const status = await this.functions.runWorkRequestStep(id, WORK_REQUEST_BATCH);
-          if (status !== 'IN_PROGRESS') break;
-        }
-        await this.directory.changed(queueOcid);
-      })(),
-    );
   }
 
   private schedule(ms: number): void {

@@ -19,6 +19,7 @@ export class ContentsController {
     summary: 'Tells how many messages a queue and its dead letter queue hold',
     description: 'Approximate while producers and consumers work. Costs the same however many messages wait.',
     permission: 'read queues',
+    takesDeadLetters: true,
     success: { status: 200, description: 'The figures.', schema: queueStats },
   })
   stats(
@@ -34,6 +35,7 @@ export class ContentsController {
     id: 'listChannels',
     summary: 'Lists the channels that hold messages',
     permission: 'read queues',
+    takesDeadLetters: true,
     success: { status: 200, description: 'Channel ids.', schema: channelCollection, headers: NEXT_PAGE_HEADER },
   })
   async channels(

@@ -1,5 +1,15 @@
 import { z } from 'zod';
-import { channelId, identifier, integer, isStorable, newChannelId, queryInteger, text } from '../rest/fields.js';
+import {
+  channelId,
+  identifier,
+  integer,
+  isStorable,
+  listOf,
+  mapOf,
+  newChannelId,
+  page,
+  queryInteger,
+} from '../rest/fields.js';
 
 /** The request and response bodies of the data plane, as the OCI SDKs have them. Ours beyond them is marked. */
 
@@ -7,40 +17,47 @@ export const MAX_MESSAGES = 20;
 const MAX_VISIBILITY = 43_200;
 const MAX_DELAY = 604_799;
 
-const customProperties = z
-  .record(z.string().min(1).max(255).refine(isStorable), z.string().refine(isStorable), {
-    error: 'must be an object of strings; keys have 1 to 255 characters; without NUL and half surrogate pairs',
-  })
-  .meta({ description: 'Attributes of the message, for consumers and for filters.', example: { kind: 'invoice' } });
+const PROPERTIES_ERROR =
+  'must be an object of strings; keys have 1 to 255 characters and are not __proto__; without NUL and half surrogate pairs';
+
+const customProperties = mapOf(z.string(), {
+  keyLength: 255,
+  // How many there may be is decided by the size of the message.
+  keys: Infinity,
+  error: PROPERTIES_ERROR,
+  areGood: (values) => values.every((value) => typeof value === 'string' && isStorable(value)),
+}).meta({ description: 'Attributes of the message, for consumers and for filters.', example: { kind: 'invoice' } });
 
 const messageContent = z
   .string({ error: 'must be a string without half surrogate pairs' })
   .refine((content) => content.isWellFormed(), { error: 'must be a string without half surrogate pairs' })
   .meta({ description: 'The content. Its UTF-8 bytes count for the size limits.', example: 'hello' });
 
+const messageToPut = z
+  .object({
+    content: messageContent,
+    metadata: z
+      .object({
+        channelId: newChannelId({ description: 'The channel to put into; absent: the queue itself.' }).nullish(),
+        customProperties: customProperties.nullish(),
+      })
+      .nullish()
+      .meta({ description: 'The channel and the properties of the message.' }),
+    delayInSeconds: integer(0, MAX_DELAY, {
+      description: 'Towpath extension: how long the message stays invisible. Must be less than the retention.',
+      default: 0,
+    }).nullish(),
+  })
+  .meta({ id: 'PutMessagesDetailsEntry' });
+
 export const putMessagesDetails = z
   .object({
-    messages: z
-      .array(
-        z.object({
-          content: messageContent,
-          metadata: z
-            .object({
-              channelId: newChannelId({ description: 'The channel to put into; absent: the queue itself.' }).nullish(),
-              customProperties: customProperties.nullish(),
-            })
-            .nullish(),
-          delayInSeconds: integer(0, MAX_DELAY, {
-            description: 'Towpath extension: how long the message stays invisible. Must be less than the retention.',
-            default: 0,
-          }).nullish(),
-        }),
-        { error: `must be an array of 1 to ${MAX_MESSAGES} messages` },
-      )
-      .min(1, { error: `must be an array of 1 to ${MAX_MESSAGES} messages` })
-      .max(MAX_MESSAGES, { error: `must be an array of 1 to ${MAX_MESSAGES} messages` }),
+    messages: listOf(messageToPut, 1, MAX_MESSAGES, `must be an array of 1 to ${MAX_MESSAGES} messages`),
   })
-  .meta({ id: 'PutMessagesDetails' });
+  .meta({
+    id: 'PutMessagesDetails',
+    example: { messages: [{ content: 'hello', metadata: { channelId: 'invoices' } }, { content: 'world' }] },
+  });
 export type PutMessagesDetails = z.infer<typeof putMessagesDetails>;
 
 const id = z.int().meta({ description: 'The id of the message, below 2^53.', example: 4711 });
@@ -50,14 +67,20 @@ const timestamp = (description: string): z.ZodString =>
 export const putMessages = z
   .object({
     messages: z.array(
-      z.object({ id, expireAfter: timestamp('When the message expires, if it is not deleted before.').optional() }),
+      z
+        .object({ id, expireAfter: timestamp('When the message expires, if it is not deleted before.').optional() })
+        .meta({ id: 'PutMessage' }),
     ),
   })
   .meta({ id: 'PutMessages' });
 export type PutMessages = z.infer<typeof putMessages>;
 
 const receipt = z.string({ error: 'must be a receipt, a string' }).max(1024, { error: 'must be a receipt, a string' });
-const receiptMeta = { description: 'The receipt of the delivery, as getMessages gave it.' };
+const RECEIPT_EXAMPLE = 'AAAAAAAAAAEAAAAAAAAAAAAAAAAAAAACAAAAAAAAAAH8pnJNNMIe80SXQr-ZzJFd';
+const receiptMeta = {
+  description: 'The receipt of the delivery, as getMessages gave it.',
+  example: RECEIPT_EXAMPLE,
+};
 const visibility = {
   description: 'Seconds from now for which the message stays invisible; 0: visible at once.',
   example: 60,
@@ -89,7 +112,7 @@ export const message = z
   .object({
     id,
     content: z.string().meta({ description: 'The content as it was put.', example: 'hello' }),
-    receipt: z.string().meta({ description: 'Needed to update or delete the message.' }),
+    receipt: z.string().meta({ description: 'Needed to update or delete the message.', example: RECEIPT_EXAMPLE }),
     deliveryCount: z
       .int()
       .meta({ description: 'How often the message was delivered, this time included.', example: 1 }),
@@ -101,43 +124,50 @@ export const message = z
       .optional()
       .meta({ description: 'The channel and the properties, where the message has any.' }),
   })
-  .meta({ id: 'GetMessage' });
+  .meta({ id: 'GetMessage', description: 'A message that was delivered.' });
 export type Message = z.infer<typeof message>;
 
 export const getMessages = z.object({ messages: z.array(message) }).meta({ id: 'GetMessages' });
 
 export const updateMessageDetails = z
   .object({ visibilityInSeconds: integer(0, MAX_VISIBILITY, visibility) })
-  .meta({ id: 'UpdateMessageDetails' });
+  .meta({ id: 'UpdateMessageDetails', example: { visibilityInSeconds: 60 } });
 
 export const updatedMessage = z
   .object({ id, visibleAfter: timestamp('When the message is visible again; at most its expiry.') })
   .meta({ id: 'UpdatedMessage' });
 export type UpdatedMessage = z.infer<typeof updatedMessage>;
 
-const entriesError = `must be an array of 1 to ${MAX_MESSAGES} entries`;
-const entries = <Entry extends z.ZodType>(entry: Entry): z.ZodArray<Entry> =>
-  z.array(entry, { error: entriesError }).min(1, { error: entriesError }).max(MAX_MESSAGES, { error: entriesError });
+const entries = <Entry extends z.ZodType>(entry: Entry): z.ZodType<z.output<Entry>[], unknown> =>
+  listOf(entry, 1, MAX_MESSAGES, `must be an array of 1 to ${MAX_MESSAGES} entries`);
 
 export const updateMessagesDetails = z
   .object({
     // The range is checked per entry: one that is out of it fails alone.
     entries: entries(
-      z.object({
-        receipt: receipt.meta(receiptMeta),
-        visibilityInSeconds: z.number({ error: `must be an integer from 0 to ${MAX_VISIBILITY}` }).meta({
-          ...visibility,
-          minimum: 0,
-          maximum: MAX_VISIBILITY,
-        }),
-      }),
+      z
+        .object({
+          receipt: receipt.meta(receiptMeta),
+          visibilityInSeconds: z.number({ error: `must be an integer from 0 to ${MAX_VISIBILITY}` }).meta({
+            ...visibility,
+            type: 'integer',
+            minimum: 0,
+            maximum: MAX_VISIBILITY,
+          }),
+        })
+        .meta({ id: 'UpdateMessagesDetailsEntry' }),
     ),
   })
-  .meta({ id: 'UpdateMessagesDetails' });
+  .meta({
+    id: 'UpdateMessagesDetails',
+    example: { entries: [{ receipt: RECEIPT_EXAMPLE, visibilityInSeconds: 60 }] },
+  });
 
 export const deleteMessagesDetails = z
-  .object({ entries: entries(z.object({ receipt: receipt.meta(receiptMeta) })) })
-  .meta({ id: 'DeleteMessagesDetails' });
+  .object({
+    entries: entries(z.object({ receipt: receipt.meta(receiptMeta) }).meta({ id: 'DeleteMessagesDetailsEntry' })),
+  })
+  .meta({ id: 'DeleteMessagesDetails', example: { entries: [{ receipt: RECEIPT_EXAMPLE }] } });
 
 const failure = {
   errorCode: z.int().optional().meta({ description: 'Where this entry failed: 400 or 404.', example: 404 }),
@@ -151,7 +181,9 @@ const batchResult = {
 export const deleteMessagesResult = z
   .object({
     ...batchResult,
-    entries: z.array(z.object(failure)).meta({ description: 'One per entry of the request, in order; {} is success.' }),
+    entries: z
+      .array(z.object(failure).meta({ id: 'DeleteMessagesResultEntry' }))
+      .meta({ description: 'One per entry of the request, in order; {} is success.' }),
   })
   .meta({ id: 'DeleteMessagesResult' });
 export type DeleteMessagesResult = z.infer<typeof deleteMessagesResult>;
@@ -161,7 +193,9 @@ export const updateMessagesResult = z
     ...batchResult,
     entries: z
       .array(
-        z.object({ id: id.optional(), visibleAfter: timestamp('When it is visible again.').optional(), ...failure }),
+        z
+          .object({ id: id.optional(), visibleAfter: timestamp('When it is visible again.').optional(), ...failure })
+          .meta({ id: 'UpdateMessagesResultEntry' }),
       )
       .meta({ description: 'One per entry of the request, in order.' }),
   })
@@ -195,8 +229,7 @@ export type QueueStats = z.infer<typeof queueStats>;
 
 export const listChannelsQuery = z.object({
   consumerGroupId,
-  limit: queryInteger(1, 1000, { description: 'How many channels at most.', default: 100 }).optional(),
-  page: text(1, 1024, { description: 'The opc-next-page of the answer before.' }).optional(),
+  ...page,
   channelFilter: channelId({ description: 'Only this channel, if it holds messages.' }).optional(),
 });
 

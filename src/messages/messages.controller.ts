@@ -59,9 +59,9 @@ export class MessagesController {
     summary: 'Gets messages',
     description:
       'Delivers visible messages of one channel, counts the delivery and hides them for the visibility timeout. ' +
-      'While there is nothing it waits, at most for the polling timeout. `{queueId}/dlq` (with %2F for the slash) ' +
-      'names the dead letter queue: a Towpath extension.',
+      'While there is nothing it waits, at most for the polling timeout.',
     permission: 'use queue-pull',
+    takesDeadLetters: true,
     success: { status: 200, description: 'The messages; an empty array where there were none.', schema: getMessages },
     errors: ['IncorrectState'],
   })
@@ -79,8 +79,9 @@ export class MessagesController {
     id: 'updateMessage',
     summary: 'Changes how long a delivered message stays invisible',
     permission: 'use queue-pull',
+    takesDeadLetters: true,
     success: { status: 200, description: 'The new time; the receipt stays good.', schema: updatedMessage },
-    errors: ['UnsupportedMediaType'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
   update(
     @CurrentCaller() caller: Caller,
@@ -97,6 +98,7 @@ export class MessagesController {
     id: 'deleteMessage',
     summary: 'Deletes a delivered message',
     permission: 'use queue-pull',
+    takesDeadLetters: true,
     success: { status: 204, description: 'The message is gone for good.' },
   })
   delete(
@@ -114,8 +116,9 @@ export class MessagesController {
     summary: 'Changes how long delivered messages stay invisible',
     description: 'Each entry succeeds or fails for itself.',
     permission: 'use queue-pull',
+    takesDeadLetters: true,
     success: { status: 200, description: 'A result per entry, in order.', schema: updateMessagesResult },
-    errors: ['UnsupportedMediaType'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
   updateMany(
     @CurrentCaller() caller: Caller,
@@ -132,8 +135,9 @@ export class MessagesController {
     summary: 'Deletes delivered messages',
     description: 'Each entry succeeds or fails for itself.',
     permission: 'use queue-pull',
+    takesDeadLetters: true,
     success: { status: 200, description: 'A result per entry, in order.', schema: deleteMessagesResult },
-    errors: ['UnsupportedMediaType'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
   deleteMany(
     @CurrentCaller() caller: Caller,

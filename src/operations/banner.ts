@@ -1,8 +1,17 @@
 import path from 'node:path';
 import type { FirstIdentity } from '../identity/first-identity.js';
 
-/** What a person sees at the start: where things are, and three commands that work as they stand. */
-export function banner(url: string, databaseUrl: string, dataDirectory: string, identity: FirstIdentity): string {
+/**
+ * What a person sees at the start: where things are, and three commands that work as they stand. `showSecrets` false
+ * leaves those out, and the key, for output that ends in somebody's log.
+ */
+export function banner(
+  url: string,
+  databaseUrl: string,
+  dataDirectory: string,
+  identity: FirstIdentity,
+  showSecrets: boolean,
+): string {
   const credentials = path.join(dataDirectory, 'credentials.json');
   const lines = ['', `  Towpath serves queues on ${url}`, ''];
   lines.push(`  API description   ${url}/docs`, `  Database          ${withoutPassword(databaseUrl)}`);
@@ -11,9 +20,9 @@ export function banner(url: string, databaseUrl: string, dataDirectory: string, 
     return `${lines.join('\n')}\n`;
   }
   const { apiKey, compartmentId } = identity.credentials;
+  lines.push(`  Credentials       ${credentials}`, `  SDK configuration ${path.join(dataDirectory, 'oci', 'config')}`);
+  if (!showSecrets) return `${lines.join('\n')}\n\n`;
   lines.push(
-    `  Credentials       ${credentials}`,
-    `  SDK configuration ${path.join(dataDirectory, 'oci', 'config')}`,
     `  API key           ${apiKey}`,
     '',
     '  Three things to try:',

@@ -4,6 +4,14 @@ import type { FastifyReply } from 'fastify';
 import { Public } from '../identity/permission.js';
 import { Readiness } from './readiness.js';
 
+const status = (example: string): object => ({
+  content: {
+    'application/json': {
+      schema: { type: 'object', required: ['status'], properties: { status: { type: 'string', example } } },
+    },
+  },
+});
+
 @ApiTags('operations')
 @Controller()
 @Public()
@@ -16,7 +24,7 @@ export class HealthController {
     summary: 'Is the process alive?',
     description: 'Never asks the database: a pod is not restarted because the database is away.',
   })
-  @ApiResponse({ status: 200, description: 'It is.' })
+  @ApiResponse({ status: 200, description: 'It is.', ...status('alive') })
   @HttpCode(200)
   livez(): { status: string } {
     return { status: 'alive' };
@@ -28,8 +36,8 @@ export class HealthController {
     summary: 'Should a load balancer send requests here?',
     description: 'Not while the database cannot be reached, nor once the pod is stopping.',
   })
-  @ApiResponse({ status: 200, description: 'Yes.' })
-  @ApiResponse({ status: 503, description: 'No, and why.' })
+  @ApiResponse({ status: 200, description: 'Yes.', ...status('ready') })
+  @ApiResponse({ status: 503, description: 'No, and why.', ...status('the database cannot be reached') })
   async readyz(@Res({ passthrough: true }) reply: FastifyReply): Promise<{ status: string }> {
     const reason = await this.readiness.whyNot();
     if (reason !== null) void reply.status(503);

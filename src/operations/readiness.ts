@@ -1,7 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '../database/database.js';
 
-const PING = { name: 'ping', text: 'select 1' };
 /** Probes come often and from several sides; one answer of the database serves all for so long. */
 const FRESH_FOR_MS = 1000;
 
@@ -19,7 +18,7 @@ export class Readiness {
     if (this.isStopping) return 'stopping';
     if (performance.now() - this.askedAt > FRESH_FOR_MS) {
       this.askedAt = performance.now();
-      this.answer = this.database.run(PING, []).then(
+      this.answer = this.database.ping().then(
         () => null,
         () => 'the database cannot be reached',
       );

@@ -3,6 +3,7 @@ import type { Caller } from '../identity/caller.js';
 import { Notifications } from '../database/notifications.js';
 import { QueueFunctions, type Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
+import { isIdentifier } from '../rest/fields.js';
 
 /** What a path's queue id names: a queue, or its dead letter queue. */
 export interface QueueReference {
@@ -76,7 +77,7 @@ export class QueueDirectory implements OnApplicationShutdown {
     const known = this.entries.get(key);
     if (known !== undefined && known.until > performance.now()) return known.queue;
     // What cannot be an identifier is not looked for.
-    if (!/^[\x21-\x7e]{1,255}$/.test(id)) {
+    if (!isIdentifier(id)) {
       throw new ServiceError('NotAuthorizedOrNotFound', 'the queue does not exist or you may not use it');
     }
     const queue = this.functions.find(tenancyId, id);

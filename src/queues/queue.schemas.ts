@@ -5,8 +5,9 @@ import {
   freeformTags,
   identifier,
   integer,
+  listOf,
   oneOf,
-  queryInteger,
+  page,
   text,
 } from '../rest/fields.js';
 
@@ -15,35 +16,35 @@ import {
 const displayName = text(1, 255, { description: 'A name for people; need not be unique.', example: 'orders' });
 const compartmentId = identifier({
   description: 'The OCID of a compartment of your tenancy, or of the tenancy.',
-  example: 'ocid1.compartment.oc1..amaaaaaaexample',
+  example: 'ocid1.compartment.oc1.local.amaaaaaaexample',
 });
-const capabilities = z
-  .array(
-    z
-      .looseObject({ type: oneOf(['LARGE_MESSAGES'], { description: 'Messages up to 512,000 bytes.' }) })
-      .meta({ id: 'CapabilityDetails' }),
-    { error: 'must be an array of objects with a type' },
-  )
-  .max(8, { error: 'must be an array of up to 8 objects' })
-  .meta({ description: 'What the queue can do beyond the ordinary.' });
+const capabilities = listOf(
+  z
+    .object({ type: oneOf(['LARGE_MESSAGES'], { description: 'LARGE_MESSAGES: messages up to 512,000 bytes.' }) })
+    .meta({ id: 'CapabilityDetails' }),
+  0,
+  8,
+  'must be an array of up to 8 objects with a type',
+).meta({ description: 'What the queue can do beyond the ordinary.', example: [{ type: 'LARGE_MESSAGES' }] });
 
-const settings = {
+/** The settings that may be changed; only at creation does what is absent have a default. */
+const settings = (isNew: boolean) => ({
   visibilityInSeconds: integer(1, 43_200, {
     description: 'Default visibility timeout: for how many seconds a delivered message is invisible to others.',
-    default: 30,
+    ...(isNew && { default: 30 }),
   }).optional(),
   timeoutInSeconds: integer(0, 30, {
     description: 'Default polling timeout: for how many seconds a get waits while there is nothing.',
-    default: 30,
+    ...(isNew && { default: 30 }),
   }).optional(),
   channelConsumptionLimit: integer(1, 100, {
     description: 'How many percent of the capacity of the queue one channel may use.',
-    default: 100,
+    ...(isNew && { default: 100 }),
   }).optional(),
   deadLetterQueueDeliveryCount: integer(0, 20, {
     description:
       'After so many deliveries that were not followed by a deletion a message moves to the dead letter queue; 0: never.',
-    default: 5,
+    ...(isNew && { default: 5 }),
   }).optional(),
   customEncryptionKeyId: text(0, 255, {
     description: 'A key of yours to encrypt contents with; empty: none.',
@@ -51,7 +52,7 @@ const settings = {
   capabilities: capabilities.optional(),
   freeformTags: freeformTags.optional(),
   definedTags: definedTags.optional(),
-};
+});
 
 export const createQueueDetails = z
   .object({
@@ -61,21 +62,35 @@ export const createQueueDetails = z
       description: 'After so many seconds a message expires. Cannot be changed later.',
       default: 86_400,
     }).optional(),
-    ...settings,
+    ...settings(true),
   })
-  .meta({ id: 'CreateQueueDetails' });
+  .meta({
+    id: 'CreateQueueDetails',
+    example: {
+      displayName: 'orders',
+      compartmentId: 'ocid1.compartment.oc1.local.amaaaaaaexample',
+      visibilityInSeconds: 60,
+      deadLetterQueueDeliveryCount: 3,
+    },
+  });
 
-export const updateQueueDetails = z
-  .object({ displayName: displayName.optional(), ...settings })
-  .meta({ id: 'UpdateQueueDetails', description: 'What is absent stays as it is.' });
+export const updateQueueDetails = z.object({ displayName: displayName.optional(), ...settings(false) }).meta({
+  id: 'UpdateQueueDetails',
+  description: 'What is absent stays as it is.',
+  example: { visibilityInSeconds: 120 },
+});
 
-export const changeQueueCompartmentDetails = z.object({ compartmentId }).meta({ id: 'ChangeQueueCompartmentDetails' });
+export const changeQueueCompartmentDetails = z.object({ compartmentId }).meta({
+  id: 'ChangeQueueCompartmentDetails',
+  example: { compartmentId: 'ocid1.compartment.oc1.local.amaaaaaaexample' },
+});
 
-const channelIds = z
-  .array(channelId({ description: 'A channel.' }), { error: 'must be an array of 1 to 256 channel ids' })
-  .min(1, { error: 'must be an array of 1 to 256 channel ids' })
-  .max(256, { error: 'must be an array of 1 to 256 channel ids' })
-  .meta({ description: 'Only these channels; absent: the queue and all its channels.' });
+const channelIds = listOf(
+  channelId({ description: 'A channel.' }),
+  1,
+  256,
+  'must be an array of 1 to 256 channel ids',
+).meta({ description: 'Only these channels; absent: the queue and all its channels.', example: ['invoices'] });
 
 export const purgeQueueDetails = z
   .object({
@@ -87,7 +102,7 @@ export const purgeQueueDetails = z
       description: 'Only this consumer group; absent: the primary one; all: every one.',
     }).optional(),
   })
-  .meta({ id: 'PurgeQueueDetails' });
+  .meta({ id: 'PurgeQueueDetails', example: { purgeType: 'NORMAL' } });
 
 export const LIFECYCLE_STATES = [
   'CREATING',
@@ -104,11 +119,6 @@ const anyCase = <Schema extends z.ZodType>(
   change: (text: string) => string,
 ): z.ZodType<z.output<Schema>, unknown> =>
   z.preprocess((value) => (typeof value === 'string' ? change(value) : value), schema) as never;
-
-export const page = {
-  limit: queryInteger(1, 1000, { description: 'How many items at most.', default: 100 }).optional(),
-  page: text(1, 2048, { description: 'The opc-next-page of the answer before.' }).optional(),
-};
 
 export const listQueuesQuery = z.object({
   compartmentId: identifier({
@@ -150,12 +160,15 @@ const common = {
 export const queue = z
   .object({
     ...common,
-    retentionInSeconds: z.int(),
-    visibilityInSeconds: z.int(),
-    timeoutInSeconds: z.int(),
-    channelConsumptionLimit: z.int(),
-    deadLetterQueueDeliveryCount: z.int(),
-    customEncryptionKeyId: z.string().optional(),
+    retentionInSeconds: z.int().meta({ description: 'After so many seconds a message expires.', example: 86_400 }),
+    visibilityInSeconds: z.int().meta({ description: 'Default visibility timeout.', example: 30 }),
+    timeoutInSeconds: z.int().meta({ description: 'Default polling timeout.', example: 30 }),
+    channelConsumptionLimit: z.int().meta({ description: 'Percent of the capacity for one channel.', example: 100 }),
+    deadLetterQueueDeliveryCount: z.int().meta({
+      description: 'Deliveries after which a message is a dead letter; 0: never.',
+      example: 5,
+    }),
+    customEncryptionKeyId: z.string().optional().meta({ description: 'Your key that contents are encrypted with.' }),
     capabilities,
   })
   .meta({ id: 'Queue' });

@@ -39,8 +39,11 @@ export class QueuesController {
     success: accepted('The queue is created.'),
     errors: ['InvalidatedRetryToken', 'UnsupportedMediaType', 'PayloadTooLarge'],
     headers: {
-      'opc-retry-token':
-        'For 24 hours a repeat with the same token and body answers with the first work request and creates nothing.',
+      'opc-retry-token': {
+        description:
+          'For 24 hours a repeat with the same token and body answers with the first work request and creates nothing.',
+        maxLength: 64,
+      },
     },
   })
   async create(
@@ -94,7 +97,7 @@ export class QueuesController {
     description: 'They hold from the next put or get on; the retention cannot be changed.',
     permission: 'use queues',
     success: accepted('The queue is changed.'),
-    errors: ['IncorrectState', 'NoEtagMatch', 'UnsupportedMediaType'],
+    errors: ['IncorrectState', 'NoEtagMatch', 'UnsupportedMediaType', 'PayloadTooLarge'],
     headers: IF_MATCH_HEADER,
   })
   async update(
@@ -131,7 +134,7 @@ export class QueuesController {
     summary: 'Moves a queue to another compartment of the tenancy',
     permission: 'manage queues',
     success: accepted('The queue is moved.'),
-    errors: ['IncorrectState', 'NoEtagMatch', 'UnsupportedMediaType'],
+    errors: ['IncorrectState', 'NoEtagMatch', 'UnsupportedMediaType', 'PayloadTooLarge'],
     headers: IF_MATCH_HEADER,
   })
   async changeCompartment(
@@ -153,7 +156,7 @@ export class QueuesController {
       'before stay good until then. One purge at a time per queue.',
     permission: 'use queues',
     success: accepted('The purge has begun.'),
-    errors: ['IncorrectState', 'NoEtagMatch', 'UnsupportedMediaType'],
+    errors: ['IncorrectState', 'NoEtagMatch', 'UnsupportedMediaType', 'PayloadTooLarge'],
     headers: IF_MATCH_HEADER,
   })
   async purge(

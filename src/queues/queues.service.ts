@@ -2,8 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { QueueFunctions, type Queue, type WorkRequest } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
-import { MaintenanceService } from '../maintenance/maintenance.service.js';
 import { PageTokens } from '../rest/page-token.js';
+import { WorkRequestRunner } from '../work-requests/work-request-runner.js';
 import { QueueDirectory } from './queue-directory.js';
 import { PublicEndpoint } from '../config/public-endpoint.js';
 import type { QueueBody, QueueCollection } from './queue.schemas.js';
@@ -27,7 +27,7 @@ export class QueuesService {
   constructor(
     private readonly functions: QueueFunctions,
     private readonly directory: QueueDirectory,
-    private readonly maintenance: MaintenanceService,
+    private readonly runner: WorkRequestRunner,
     private readonly pages: PageTokens,
     private readonly endpoint: PublicEndpoint,
   ) {}
@@ -106,7 +106,7 @@ export class QueuesService {
     }
     const request = await this.functions.purge(caller.tenancyId, queueId, details, unquoted(ifMatch));
     await this.directory.changed(queueId);
-    this.maintenance.runWorkRequest(request.id, queueId);
+    this.runner.run(request.id, () => this.directory.changed(queueId));
     return request;
   }
 
@@ -114,7 +114,7 @@ export class QueuesService {
     const queueId = await this.existing(caller, id);
     const request = await this.functions.delete(caller.tenancyId, queueId, unquoted(ifMatch));
     await this.directory.changed(queueId);
-    this.maintenance.runWorkRequest(request.id, queueId);
+    this.runner.run(request.id, () => this.directory.changed(queueId));
     return request;
   }
 

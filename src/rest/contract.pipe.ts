@@ -43,7 +43,8 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 function toError(issues: readonly z.core.$ZodIssue[], input: unknown): ServiceError {
   const problems = issues.slice(0, MAX_PROBLEMS).map((issue) => {
     const value = valueAt(input, issue.path);
-    const field = issue.path.map(String).join('.') || 'the request';
+    // A key of a map may be as long as the body.
+    const field = issue.path.map((part) => String(part).slice(0, 64)).join('.') || 'the request';
     return value === undefined
       ? { missing: true, text: `${field} is missing: it ${issue.message}` }
       : { missing: false, text: `${field} ${issue.message}; it is ${kindOf(value)}` };

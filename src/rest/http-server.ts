@@ -1,16 +1,19 @@
-import { randomBytes } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
+import { closeConnectionsOnClose } from './closing-connections.js';
+import { refuseConnection, refuseOddities, refusePath } from './refused-requests.js';
+import { requestIdOf } from './request-id.js';
 
-/** Escapes and the envelope can make the bytes of a body more than those of its messages. */
-const BODY_PER_MESSAGE_BYTES = 2;
+/**
+ * A body has more bytes than its messages: clients that write JSON in ASCII, as Python's SDK does, need six for each
+ * letter that has two in UTF-8.
+ */
+const BODY_PER_MESSAGE_BYTES = 3;
+const ENVELOPE_BYTES = 65_536;
 const MAX_PARAMETER_LENGTH = 1024;
-const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 /** Fastify, set up so that OCI's SDKs are understood; stock settings refuse some of their requests (contract 0, item 11). */
 export function createHttpAdapter(configuration: Configuration, logger: Logger): FastifyAdapter {
@@ -19,29 +22,34 @@ export function createHttpAdapter(configuration: Configuration, logger: Logger):
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestIdOf,
     // Refused by content-length, or while it arrives, before it is kept.
-    bodyLimit: configuration.maxRequestBytes * BODY_PER_MESSAGE_BYTES,
+    bodyLimit: configuration.maxRequestBytes * BODY_PER_MESSAGE_BYTES + ENVELOPE_BYTES,
+    // A HEAD that runs the GET would deliver messages to nobody.
+    exposeHeadRoutes: false,
+    // Node's own refusal has no body; the hook below says it in the contract's form.
+    http: { requireHostHeader: false },
     // A receipt or an OCID with its %2Fdlq is longer than the default of 100.
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH, querystringParser: parseQuery },
     // A long poll lasts up to 30 s; a keep-alive connection outlives the pause between two of them.
     keepAliveTimeout: 65_000,
     requestTimeout: 60_000,
-    clientErrorHandler: onClientError,
+    frameworkErrors: refusePath,
+    clientErrorHandler: (error, socket) => refuseConnection(error, socket, logger),
     forceCloseConnections: 'idle',
     return503OnClosing: false,
   });
   const server = adapter.getInstance<FastifyInstance>();
+  refuseOddities(server.server, logger);
+  closeConnectionsOnClose(server);
   readBodiesAsBytes(server);
   const methods = rememberMethods(server);
   server.addHook('onRequest', async (request, reply) => {
     void reply.header('opc-request-id', request.id);
+    // HTTP/1.0 has none, and no signature can be right without.
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+      throw new ServiceError('CannotParseRequest', 'the Host header is missing');
+    }
   });
-  server.addHook('onResponse', async (request, reply) => {
-    const level = reply.statusCode >= 500 ? 'warn' : reply.statusCode >= 400 ? 'info' : 'debug';
-    request.log[level](
-      { method: request.method, path: request.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
-      'request',
-    );
-  });
+  server.addHook('onResponse', async (request, reply) => logRequest(request, reply));
   // Nest's own not-found route ends in a 404 of Nest's; ours knows whether another method would have been right.
   server.addHook('preHandler', async (request, reply) => {
     if (request.is404) throw noSuchRoute(request, reply, methods);
@@ -49,9 +57,23 @@ export function createHttpAdapter(configuration: Configuration, logger: Logger):
   return adapter;
 }
 
-function requestIdOf(request: { headers: IncomingMessage['headers'] }): string {
-  const given = request.headers['opc-request-id'];
-  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomBytes(16).toString('hex').toUpperCase();
+/** One line per request, with the failure where it is ours. Never a body, never a header. */
+function logRequest(request: FastifyRequest, reply: FastifyReply): void {
+  const { failure } = request;
+  const status = reply.statusCode;
+  const isOurs = status >= 500;
+  const level = isOurs ? (status === 500 ? 'error' : 'warn') : status >= 400 ? 'info' : 'debug';
+  request.log[level](
+    {
+      method: request.method,
+      path: request.url,
+      status,
+      ms: Math.round(reply.elapsedTime),
+      ...(failure === undefined ? {} : { code: failure.code }),
+      ...(isOurs && failure !== undefined ? { err: failure.cause ?? failure } : {}),
+    },
+    'request',
+  );
 }
 
 /** A signature covers the bytes, so bytes are what handlers are given; the pipe makes JSON of them. */
@@ -125,24 +147,5 @@ function noSuchRoute(request: FastifyRequest, reply: FastifyReply, routes: Map<s
   return new ServiceError(
     'MethodNotAllowed',
     `${request.method} is not for this path; ${allow} ${allowed.size > 1 ? 'are' : 'is'}`,
-  );
-}
-
-/** What never became a request: broken HTTP, too many headers. */
-function onClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const [status, text, code, message] =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? ([431, 'Request Header Fields Too Large', 'RequestHeaderFieldsTooLarge', 'the headers are too large'] as const)
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? ([408, 'Request Timeout', 'RequestTimeout', 'the request took too long to arrive'] as const)
-        : ([400, 'Bad Request', 'CannotParseRequest', 'this is not HTTP'] as const);
-  const body = JSON.stringify({ code, message });
-  socket.end(
-    `HTTP/1.1 ${status} ${text}\r\ncontent-type: application/json\r\nopc-request-id: ${randomBytes(16).toString('hex').toUpperCase()}\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
 }

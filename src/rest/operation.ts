@@ -1,5 +1,5 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
-import { ApiBearerAuth, ApiExtension, ApiHeader, ApiOperation, ApiResponse, ApiSecurity } from '@nestjs/swagger';
+import { ApiExtension, ApiHeader, ApiOperation, ApiResponse, ApiSecurity } from '@nestjs/swagger';
 import { HTTP_STATUS, type ErrorCode } from '../errors/service-error.js';
 import { Requires, type Permission } from '../identity/permission.js';
 
@@ -24,8 +24,10 @@ interface OperationOptions {
   readonly success: Success;
   /** The codes that it may answer besides those that any operation may. */
   readonly errors?: readonly ErrorCode[];
-  /** Request headers besides opc-request-id. */
-  readonly headers?: Readonly<Record<string, string>>;
+  /** Request headers besides opc-request-id: what each says, and how long it may be. */
+  readonly headers?: Readonly<Record<string, { readonly description: string; readonly maxLength?: number }>>;
+  /** True where the path takes a dead letter queue too. */
+  readonly takesDeadLetters?: boolean;
   /** True for what OCI Queue does not have. */
   readonly isExtension?: boolean;
 }
@@ -36,7 +38,6 @@ const ANYWHERE: readonly ErrorCode[] = [
   'MissingParameter',
   'NotAuthenticated',
   'NotAuthorizedOrNotFound',
-  'MethodNotAllowed',
   'InternalServerError',
   'ServiceUnavailable',
 ];
@@ -45,7 +46,13 @@ const header = (description: string): { description: string; schema: { type: 'st
   description,
   schema: { type: 'string' },
 });
-const requestIdHeader = header('The id of the request: the one sent, or a new one. It is in the log too.');
+export const REQUEST_ID_HEADER = header('The id of the request: the one sent, or a new one. It is in the log too.');
+
+/** What every error looks like. */
+export const ERROR_RESPONSE = {
+  headers: { 'opc-request-id': REQUEST_ID_HEADER },
+  content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+} as const;
 
 /** Everything that the description and the guard must know of a route, said once beside it. */
 export function Operation(options: OperationOptions): MethodDecorator {
@@ -63,30 +70,36 @@ export function Operation(options: OperationOptions): MethodDecorator {
         .join('\n\n'),
     }),
     ApiSecurity('signature'),
-    ApiBearerAuth('apiKey'),
+    ApiSecurity('apiKey'),
     ApiHeader({
       name: 'opc-request-id',
       required: false,
-      description: 'An id for this request; absent: one is made.',
-      schema: { type: 'string', maxLength: 128 },
+      description: 'An id for this request, of printable ASCII; absent, or another: one is made.',
+      schema: { type: 'string', minLength: 1, maxLength: 128 },
     }),
-    ...Object.entries(options.headers ?? {}).map(([name, description]) =>
-      ApiHeader({ name, required: false, description, schema: { type: 'string' } }),
+    ...Object.entries(options.headers ?? {}).map(([name, { description, maxLength = 255 }]) =>
+      ApiHeader({ name, required: false, description, schema: { type: 'string', minLength: 1, maxLength } }),
     ),
     ApiResponse({
       status: success.status,
       description: success.description,
       ...(success.schema === undefined ? {} : { standardSchema: success.schema as never }),
-      headers: { 'opc-request-id': requestIdHeader, ...Object.fromEntries(headers) },
+      headers: { 'opc-request-id': REQUEST_ID_HEADER, ...Object.fromEntries(headers) },
     }),
     ...Object.entries(byStatus).map(([status, codes]) =>
       ApiResponse({
         status: Number(status),
         description: `\`${[...new Set(codes)].join('`, `')}\``,
-        headers: { 'opc-request-id': requestIdHeader },
-        content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
+        ...ERROR_RESPONSE,
+        content: {
+          'application/json': {
+            ...ERROR_RESPONSE.content['application/json'],
+            example: { code: codes?.[0], message: 'What is wrong and what to do.' },
+          },
+        },
       }),
     ),
+    ...(options.takesDeadLetters === true ? [ApiExtension('x-towpath-dead-letters', true)] : []),
     ...(options.isExtension === true ? [ApiExtension('x-towpath-extension', true)] : []),
   );
 }
@@ -96,4 +109,6 @@ export const WORK_REQUEST_HEADER = {
   'opc-work-request-id': 'The work request; getWorkRequest tells when it is done and what it made.',
 } as const;
 export const NEXT_PAGE_HEADER = { 'opc-next-page': 'Where the next page begins; absent on the last one.' } as const;
-export const IF_MATCH_HEADER = { 'if-match': 'Only if the ETag is still this one; absent: in any case.' } as const;
+export const IF_MATCH_HEADER = {
+  'if-match': { description: 'Only if the ETag is still this one, with or without quotes; absent or *: in any case.' },
+} as const;

@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { page } from '../queues/queue.schemas.js';
-import { identifier } from '../rest/fields.js';
+import { identifier, page } from '../rest/fields.js';
 
 const time = (description: string): z.ZodString =>
   z.string().meta({ description, format: 'date-time', example: '2026-11-22T10:26:16.123Z' });

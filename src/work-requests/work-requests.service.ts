@@ -1,6 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { QueueFunctions, type WorkRequest } from '../database/queue-functions.js';
+import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
+import { isIdentifier } from '../rest/fields.js';
 import { API_VERSION } from '../rest/operation.js';
 import { PageTokens } from '../rest/page-token.js';
 import type { WorkRequestBody } from './work-request.schemas.js';
@@ -26,7 +28,7 @@ export class WorkRequestsService {
   ) {}
 
   async get(caller: Caller, id: string): Promise<WorkRequestBody> {
-    return toBody(await this.functions.findWorkRequest(caller.tenancyId, id));
+    return toBody(await this.find(caller, id));
   }
 
   /** Newest first. */
@@ -46,7 +48,7 @@ export class WorkRequestsService {
     id: string,
     query: PageQuery,
   ): Promise<Page<{ code: string; message: string; timestamp: string }>> {
-    const { number } = await this.functions.findWorkRequest(caller.tenancyId, id);
+    const { number } = await this.find(caller, id);
     const page = await this.page(`errors of ${id}`, query, async (position, limit) =>
       (await this.functions.listWorkRequestErrors(number, position ?? 0, limit)).map((row) => ({
         ...row,
@@ -60,7 +62,7 @@ export class WorkRequestsService {
   }
 
   async logs(caller: Caller, id: string, query: PageQuery): Promise<Page<{ message: string; timestamp: string }>> {
-    const { number } = await this.functions.findWorkRequest(caller.tenancyId, id);
+    const { number } = await this.find(caller, id);
     const page = await this.page(`logs of ${id}`, query, async (position, limit) =>
       (await this.functions.listWorkRequestLogs(number, position ?? 0, limit)).map((row) => ({
         ...row,
@@ -71,6 +73,13 @@ export class WorkRequestsService {
       ...page,
       items: page.items.map(({ message, timestamp }) => ({ message, timestamp: timestamp.toISOString() })),
     };
+  }
+
+  private async find(caller: Caller, id: string): Promise<WorkRequest> {
+    if (!isIdentifier(id)) {
+      throw new ServiceError('NotAuthorizedOrNotFound', 'the work request does not exist or you may not see it');
+    }
+    return this.functions.findWorkRequest(caller.tenancyId, id);
   }
 
   private async page<Item extends { readonly number: number }>(

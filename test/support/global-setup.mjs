@@ -1,8 +1,9 @@
 // Once before all tests: a real PostgreSQL with a migrated template database that every test clones.
 // TEST_DATABASE_URL (a superuser's) names a server; TEST_POSTGRES=container starts one with testcontainers; otherwise
-// the embedded server runs in a temporary folder. A watchdog stops it should the tests be interrupted.
+// the embedded server runs in a temporary folder. All temporary folders of the run lie in one, and a watchdog stops
+// and removes what is left of it, however the run ends.
 import { spawn } from 'node:child_process';
-import { mkdtemp } from 'node:fs/promises';
+import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
@@ -13,10 +14,24 @@ const ROLE = 'towpath_test';
 const PASSWORD = 'towpath_test';
 
 export default async function globalSetup() {
+  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-test-'));
+  // As /tmp itself: some tests work as another user.
+  await chmod(folder, 0o1777);
+  process.env.TMPDIR = folder;
+  watch(folder);
   const server = await startServer();
   globalThis.towpathTestServer = server;
   process.env.TOWPATH_TEST_SUPERUSER_URL = server.url;
   await prepareTemplate(server.url);
+}
+
+function watch(folder) {
+  const watchdog = spawn(
+    process.execPath,
+    [path.join(import.meta.dirname, 'watchdog.mjs'), String(process.pid), folder],
+    { detached: true, stdio: 'ignore' },
+  );
+  watchdog.unref();
 }
 
 async function startServer() {
@@ -28,17 +43,10 @@ async function startServer() {
       .start();
     return { url: container.getConnectionUri(), stop: () => container.stop() };
   }
-  const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-test-'));
   const server = await startEmbeddedPostgres({
-    dataDirectory,
+    dataDirectory: await mkdtemp(path.join(tmpdir(), 'server-')),
     settings: { fsync: 'off', full_page_writes: 'off', max_connections: '300' },
   });
-  const watchdog = spawn(
-    process.execPath,
-    [path.join(import.meta.dirname, 'watchdog.mjs'), String(process.pid), String(server.processId), dataDirectory],
-    { detached: true, stdio: 'ignore' },
-  );
-  watchdog.unref();
   return { url: server.superuserUrl, stop: () => server.stop() };
 }
 

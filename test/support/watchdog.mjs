@@ -1,9 +1,11 @@
-// Outlives the test run, however that ends: when its process is gone, the server is stopped and its folder removed.
-import { rm } from 'node:fs/promises';
+// Outlives the test run, however that ends: when its process is gone, whatever the tests started is stopped and the
+// folder of the run removed. Arguments: the process id of the run, its folder.
+import { readdir, readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
-const [testProcess, postmaster] = process.argv.slice(2, 4).map(Number);
-const dataDirectory = process.argv[4];
+const testProcess = Number(process.argv[2]);
+const folder = process.argv[3];
 
 function isAlive(pid) {
   try {
@@ -14,11 +16,42 @@ function isAlive(pid) {
   }
 }
 
+function kill(pid, signal) {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
+/** The database servers whose data is in the folder: each data directory holds a postmaster.pid while it is in use. */
+async function servers() {
+  const names = await readdir(folder, { recursive: true }).catch(() => []);
+  const files = names.filter((name) => path.basename(name) === 'postmaster.pid');
+  const texts = await Promise.all(files.map((name) => readFile(path.join(folder, name), 'utf8').catch(() => '')));
+  return texts.map((text) => Number.parseInt(text, 10)).filter((pid) => pid > 1 && isAlive(pid));
+}
+
+/** Processes that the tests started (pods, child apps): they have the run's folder as TMPDIR. Linux only. */
+async function children() {
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const found = await Promise.all(
+    pids.map(async (pid) => {
+      const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+      return environment.split('\0').includes(`TMPDIR=${folder}`) ? Number(pid) : 0;
+    }),
+  );
+  return found.filter((pid) => pid > 1 && pid !== process.pid);
+}
+
 // Ctrl-C reaches the whole process group of a terminal; this process has work to do then.
 process.on('SIGINT', () => undefined);
 while (isAlive(testProcess)) await setTimeout(250);
-if (isAlive(postmaster)) {
-  process.kill(postmaster, 'SIGQUIT');
-  for (let waited = 0; isAlive(postmaster) && waited < 40; waited += 1) await setTimeout(250);
+for (let attempt = 0; attempt < 40; attempt += 1) {
+  for (const pid of await children()) kill(pid, 'SIGKILL');
+  const running = await servers();
+  if (running.length === 0) break;
+  for (const pid of running) kill(pid, 'SIGQUIT');
+  await setTimeout(250);
 }
-await rm(dataDirectory, { recursive: true, force: true, maxRetries: 10, retryDelay: 250 });
+await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 250 });

@@ -1,3 +1,5 @@
+import { ServiceError } from '../../errors/service-error.js';
+
 /**
  * One waiter: a long poll, later a STOMP subscription. Its states: waiting (in the room's line), served by a claim
  * that is under way, done. It leaves by being given something, by its deadline (with nothing), by going away, or by
@@ -149,15 +151,25 @@ export class WaitingRoom<Request, Found> {
         }
       } catch (error) {
         this.serving = null;
-        // The database has a problem, which is everybody's.
-        for (const waiter of this.line.splice(0)) {
-          waiter.isDone = true;
-          waiter.reject(error);
-        }
+        this.fail(first, error);
       }
     }
     this.isRunning = false;
     this.tasks.closed();
+  }
+
+  /**
+   * A statement that failed is the failure of the one it was for: nobody knows what it has done. That the database
+   * cannot be reached, which is known only after a while, is everybody's.
+   */
+  private fail(first: Waiter<Request, Found>, error: unknown): void {
+    const isEverybodys = error instanceof ServiceError && error.code === 'ServiceUnavailable';
+    for (const waiter of isEverybodys ? this.line.slice() : [first]) {
+      if (waiter.isDone) continue;
+      waiter.isDone = true;
+      waiter.reject(error);
+    }
+    this.line.splice(0, this.line.length, ...this.line.filter(({ isDone }) => !isDone));
   }
 
   private async hand(found: Found, waiter: Waiter<Request, Found>): Promise<void> {

@@ -49,8 +49,11 @@ export class WakeUps implements OnApplicationShutdown {
   private readonly remembered = new Map<string, RememberedHint>();
   /** The earliest time told to the others per range, so that the many later ones need not be told. */
   private readonly told = new Map<string, number>();
-  private outgoing = new Map<string, Entry>();
+  /** What is to be told to the others: per range the earliest time at which something is visible. */
+  private readonly outgoing = new Map<string, { readonly range: WaitRange; readonly visibleAt: number }>();
   private timer: NodeJS.Timeout | null = null;
+  private isSending = false;
+  private isStopped = false;
   private readonly onMessage = (payload: unknown): void => this.receive(payload);
   private readonly onListening = (): void => this.startOver();
   /** Set by the waiting rooms: wakes those on this pod. */
@@ -86,6 +89,7 @@ export class WakeUps implements OnApplicationShutdown {
     this.notifications.events.off('message', this.onMessage);
     this.notifications.events.off('listening', this.onListening);
     if (this.timer !== null) clearTimeout(this.timer);
+    this.isStopped = true;
   }
 
   private remoteAndLocalKeys(hint: WaitRange): Iterable<string> {
@@ -127,18 +131,25 @@ export class WakeUps implements OnApplicationShutdown {
 
   private gather(hint: VisibilityHint): void {
     const key = rangeKey(hint);
+    const visibleAt = performance.now() + hint.inMs;
     const known = this.outgoing.get(key);
-    if (known === undefined || known[4] > hint.inMs) this.outgoing.set(key, toEntry(hint, hint.inMs));
-    if (this.outgoing.size >= MAX_ENTRIES) this.flush();
-    else this.timer ??= setTimeout(() => this.flush(), GATHER_MS);
+    if (known === undefined || known.visibleAt > visibleAt) this.outgoing.set(key, { range: hint, visibleAt });
+    this.timer ??= setTimeout(() => void this.flush(), GATHER_MS);
   }
 
-  private flush(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
+  /** One notification at a time: while it is under way the next gathers, however slow the database is. */
+  private async flush(): Promise<void> {
     this.timer = null;
-    const ranges = [...this.outgoing.values()];
-    this.outgoing = new Map();
-    if (ranges.length > 0) void this.notifications.send({ t: 'visible', pod: this.pod, ranges });
+    if (this.isSending) return;
+    this.isSending = true;
+    while (this.outgoing.size > 0 && !this.isStopped) {
+      const now = performance.now();
+      const next = [...this.outgoing].slice(0, MAX_ENTRIES);
+      for (const [key] of next) this.outgoing.delete(key);
+      const ranges = next.map(([, { range, visibleAt }]) => toEntry(range, Math.max(0, visibleAt - now)));
+      await this.notifications.send({ t: 'visible', pod: this.pod, ranges });
+    }
+    this.isSending = false;
   }
 
   private receive(payload: unknown): void {

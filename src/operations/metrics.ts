@@ -1,0 +1,64 @@
+import { Injectable } from '@nestjs/common';
+import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Database } from '../database/database.js';
+import { Notifications } from '../database/notifications.js';
+import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
+
+/** Long polls last up to 30 s, so the buckets reach that far. */
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** The figures of this pod, for Prometheus. Each pod has its own registry, so that several fit into one process. */
+@Injectable()
+export class Metrics {
+  private readonly registry = new Registry();
+  private readonly requests = new Histogram({
+    name: 'towpath_http_request_duration_seconds',
+    help: 'How long requests took, long polls with their wait, by operation and status.',
+    labelNames: ['operation', 'status'],
+    buckets: SECONDS,
+    registers: [this.registry],
+  });
+
+  constructor(database: Database, notifications: Notifications, rooms: WaitingRooms) {
+    collectDefaultMetrics({ register: this.registry });
+    this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
+    this.gauge(
+      'towpath_database_connections_idle',
+      'Connections of the pool that nothing uses.',
+      () => database.connections.idle,
+    );
+    this.gauge(
+      'towpath_database_requests_waiting',
+      'Statements that wait for a connection.',
+      () => database.connections.waiting,
+    );
+    this.gauge('towpath_listening', '1 while notifications of the database arrive.', () =>
+      notifications.isListening ? 1 : 0,
+    );
+    this.gauge('towpath_waiting_ranges', 'Ranges of messages that somebody waits for.', () => rooms.size.rooms);
+    this.gauge('towpath_waiters', 'Long polls that wait.', () => rooms.size.waiters);
+  }
+
+  /** `operation` is a route, never a path: paths hold ids without end. */
+  observeRequest(operation: string, status: number, milliseconds: number): void {
+    this.requests.observe({ operation, status: String(status) }, milliseconds / 1000);
+  }
+
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
+  /** In Prometheus' text format. */
+  text(): Promise<string> {
+    return this.registry.metrics();
+  }
+
+  private gauge(name: string, help: string, read: () => number): void {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect: () => gauge.set(read()),
+    });
+  }
+}

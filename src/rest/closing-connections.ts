@@ -1,0 +1,35 @@
+import type { Socket } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+
+const SWEEP_EVERY_MS = 100;
+
+/**
+ * Sees to it that a server that closes gets rid of its connections. Node closes those that are idle at that moment, and
+ * then waits up to their timeouts (a minute) for two kinds: those whose answer was still under way, which stay open for
+ * a next request, and those on which no request ever came, which clients and load balancers open in advance.
+ */
+export function closeConnectionsOnClose(fastify: FastifyInstance): void {
+  const { server } = fastify;
+  const unused = new Set<Socket>();
+  let isClosing = false;
+  server.on('connection', (socket: Socket) => {
+    unused.add(socket);
+    socket.once('close', () => unused.delete(socket));
+  });
+  server.on('request', ({ socket }) => unused.delete(socket));
+  fastify.addHook('onSend', async (_, reply) => {
+    if (isClosing) void reply.header('connection', 'close');
+  });
+  fastify.addHook('preClose', (done) => {
+    isClosing = true;
+    const sweep = setInterval(() => {
+      server.closeIdleConnections();
+      // A request that is arriving may still be served.
+      for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
+    }, SWEEP_EVERY_MS);
+    server.once('close', () => clearInterval(sweep));
+    // A server that never listened tells no end.
+    if (!server.listening) clearInterval(sweep);
+    done();
+  });
+}

@@ -1,0 +1,166 @@
+import path from 'node:path';
+import { ConfigurationError, readConfiguration } from '../../src/config/environment.js';
+
+const problemsOf = (environment: Record<string, string>): string => {
+  try {
+    readConfiguration(environment);
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error.message;
+    throw error;
+  }
+  return '';
+};
+
+describe('the environment', () => {
+  it('has defaults for everything', () => {
+    expect(readConfiguration({})).toEqual({
+      databaseUrl: null,
+      dataDirectory: path.resolve('.towpath'),
+      host: '127.0.0.1',
+      port: 8080,
+      stompPort: 61613,
+      publicUrl: null,
+      logLevel: 'info',
+      poolSize: 10,
+      databaseWaitMs: 3000,
+      maxMessageBytes: 262_144,
+      maxRequestBytes: 524_288,
+      maxChannels: 256,
+      maxInFlight: 100_000,
+      shutdownMs: 20_000,
+      drainMs: 0,
+      isRunByNpm: false,
+    });
+  });
+
+  it('is frozen', () => {
+    expect(Object.isFrozen(readConfiguration({}))).toBe(true);
+  });
+
+  it('takes an empty variable as an absent one, and leaves the others of the machine alone', () => {
+    const environment = {
+      TOWPATH_PORT: '',
+      DATABASE_URL: '',
+      PATH: '/bin',
+      HOME: '',
+      TOWPATHS: 'x',
+      towpath_port: 'x',
+    };
+    expect(readConfiguration(environment)).toEqual(readConfiguration({}));
+  });
+
+  it('reads every variable', () => {
+    const configuration = readConfiguration({
+      DATABASE_URL: 'postgresql://user:secret@db.example:5433/queues?sslmode=require',
+      TOWPATH_DATA_DIR: '/data',
+      TOWPATH_HOST: '0.0.0.0',
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '65535',
+      TOWPATH_PUBLIC_URL: 'https://queues.example.com/base//',
+      TOWPATH_LOG_LEVEL: 'debug',
+      TOWPATH_POOL_SIZE: '2',
+      TOWPATH_DATABASE_WAIT_SECONDS: '0.5',
+      TOWPATH_MAX_MESSAGE_BYTES: '524288',
+      TOWPATH_MAX_REQUEST_BYTES: '16777216',
+      TOWPATH_MAX_CHANNELS: '1',
+      TOWPATH_MAX_IN_FLIGHT: '1000000',
+      TOWPATH_DRAIN_SECONDS: '0.5',
+      TOWPATH_SHUTDOWN_SECONDS: '1',
+    });
+    expect(configuration).toEqual({
+      databaseUrl: 'postgresql://user:secret@db.example:5433/queues?sslmode=require',
+      dataDirectory: '/data',
+      host: '0.0.0.0',
+      port: 0,
+      stompPort: 65_535,
+      publicUrl: 'https://queues.example.com/base',
+      logLevel: 'debug',
+      poolSize: 2,
+      databaseWaitMs: 500,
+      maxMessageBytes: 524_288,
+      maxRequestBytes: 16_777_216,
+      maxChannels: 1,
+      maxInFlight: 1_000_000,
+      shutdownMs: 1000,
+      drainMs: 500,
+      isRunByNpm: false,
+    });
+  });
+
+  it('lists every bad value in one message', () => {
+    const bad = {
+      DATABASE_URL: 'mysql://root:hunter2@db/x',
+      TOWPATH_PORT: '65536',
+      TOWPATH_STOMP_PORT: 'stomp',
+      TOWPATH_PUBLIC_URL: 'ftp://x',
+      TOWPATH_LOG_LEVEL: 'loud',
+      TOWPATH_POOL_SIZE: '1',
+      TOWPATH_DATABASE_WAIT_SECONDS: '0',
+      TOWPATH_MAX_MESSAGE_BYTES: '-1',
+      TOWPATH_MAX_REQUEST_BYTES: '1.5',
+      TOWPATH_MAX_CHANNELS: '0',
+      TOWPATH_MAX_IN_FLIGHT: '1e9',
+      TOWPATH_SHUTDOWN_SECONDS: '301',
+      TOWPATH_NOTHING: 'x',
+    };
+    const message = problemsOf(bad);
+    const lines = message.split('\n').slice(1);
+    expect(lines.map((line) => String(line.trim().split(':')[0])).toSorted()).toEqual(Object.keys(bad).toSorted());
+    // Of URLs, which may hold a password, and of unknown names the value is not repeated.
+    const told = Object.entries(bad).filter(([name]) => !name.endsWith('_URL') && name !== 'TOWPATH_NOTHING');
+    for (const [, value] of told) expect(message).toContain(JSON.stringify(value));
+    expect(message).toContain('TOWPATH_PORT: must be an integer from 0 to 65535 (it is "65536")');
+    expect(message).toContain('TOWPATH_DATABASE_WAIT_SECONDS: must be a number from 0.1 to 30');
+    expect(message).toContain('TOWPATH_LOG_LEVEL: must be one of fatal, error, warn, info, debug, trace, silent');
+  });
+
+  it.each([' ', '0x1F90', '1e3', '+1', ' 8080', '8080 ', '8_080', 'NaN', 'Infinity', 'true', '80.0'])(
+    'does not guess what the number %j means',
+    (value) => {
+      expect(problemsOf({ TOWPATH_PORT: value })).toMatch(/TOWPATH_PORT: must be an integer/);
+    },
+  );
+
+  it.each([
+    'mysql://user:hunter2@host/db',
+    'user:hunter2@host',
+    'postgres//user:hunter2@host',
+    'postgres://user:hunter2@[host',
+    'http://user:hunter2@host',
+    ' postgres://user:hunter2@ho st/db',
+  ])('never shows the password of DATABASE_URL=%s', (url) => {
+    const message = problemsOf({ DATABASE_URL: url, TOWPATH_PORT: 'x' });
+    expect(message).toMatch(/DATABASE_URL: must look like postgres:/);
+    expect(message).not.toMatch(/hunter2/);
+  });
+
+  it('does not show a password in another URL either', () => {
+    const message = problemsOf({ TOWPATH_PUBLIC_URL: 'ftp://user:hunter2@host' });
+    expect(message).toMatch(/TOWPATH_PUBLIC_URL: must look like/);
+    expect(message).not.toMatch(/hunter2/);
+  });
+
+  it.each(['TOWPATH_PROT', 'TOWPATH_', 'TOWPATH_PORTS', 'TOWPATH_DATABASE_URL', 'TOWPATH_port'])(
+    'refuses %s, which is most likely a slip',
+    (name) => {
+      expect(problemsOf({ [name]: 'x' })).toContain(`${name}: there is no such setting`);
+    },
+  );
+
+  it('overlooks what Kubernetes sets for a service that is named towpath', () => {
+    const links = {
+      TOWPATH_SERVICE_HOST: '10.0.0.1',
+      TOWPATH_SERVICE_PORT: '8080',
+      TOWPATH_SERVICE_PORT_HTTP: '8080',
+      TOWPATH_PORT: 'tcp://10.0.0.1:8080',
+      TOWPATH_PORT_8080_TCP: 'tcp://10.0.0.1:8080',
+      TOWPATH_PORT_8080_TCP_PROTO: 'tcp',
+      TOWPATH_PORT_8080_TCP_PORT: '8080',
+      TOWPATH_PORT_8080_TCP_ADDR: '10.0.0.1',
+      TOWPATH_STOMP_PORT: 'tcp://10.0.0.2:61613',
+      TOWPATH_STOMP_PORT_61613_TCP: 'tcp://10.0.0.2:61613',
+      TOWPATH_STOMP_SERVICE_HOST: '10.0.0.2',
+    };
+    expect(readConfiguration(links)).toEqual(readConfiguration({}));
+  });
+});

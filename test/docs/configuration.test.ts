@@ -1,0 +1,68 @@
+import { readConfiguration } from '../../src/config/environment.js';
+import { marked, readText } from './documents.js';
+
+interface Row {
+  readonly name: string;
+  readonly default: string;
+  readonly unit: string;
+  readonly values: string;
+}
+
+const rows: readonly Row[] = marked('configuration')
+  .trim()
+  .split('\n')
+  .slice(2)
+  .map((line) => {
+    const [name = '', byDefault = '', unit = '', values = ''] = line
+      .split('|')
+      .slice(1)
+      .map((cell) => cell.trim().replaceAll('`', ''));
+    return { name, default: byDefault, unit, values };
+  });
+
+describe("the README's configuration table", () => {
+  it('lists the variables that there are, in their order', () => {
+    const source = readText('src/config/environment.ts');
+    const known = [...source.matchAll(/^ {2}([A-Z][A-Z_]+):/gm)].map(([, name]) => name);
+    expect(known.length).toBeGreaterThan(10);
+    expect(rows.map(({ name }) => name)).toEqual(known);
+  });
+
+  it.each(rows.filter((row) => row.default !== ''))('tells the default of $name', (row) => {
+    expect(readConfiguration({ [row.name]: row.default })).toEqual(readConfiguration({}));
+  });
+
+  it.each(rows.filter((row) => row.default === ''))('tells that $name has no default', ({ name }) => {
+    const value = name === 'DATABASE_URL' ? 'postgres://somebody@somewhere/something' : 'https://queues.example.com';
+    expect(Object.values(readConfiguration({}))).toContain(null);
+    expect(Object.values(readConfiguration({ [name]: value }))).toContain(value);
+  });
+
+  const ranges = rows.flatMap((row) => {
+    const range = /^([\d.]+) to ([\d.]+)$/.exec(row.values);
+    return range === null ? [] : [{ ...row, minimum: Number(range[1]), maximum: Number(range[2]) }];
+  });
+
+  it.each(ranges)('tells the range of $name', ({ name, minimum, maximum }) => {
+    for (const good of [minimum, maximum]) expect(() => readConfiguration({ [name]: String(good) })).not.toThrow();
+    for (const bad of [minimum - 1, maximum + 1]) {
+      expect(() => readConfiguration({ [name]: String(bad) })).toThrow(name);
+    }
+  });
+
+  it('tells a range for every number, and the unit where the name has one', () => {
+    const numbers = rows.filter((row) => /^\d+$/.test(row.default));
+    expect(ranges.map(({ name }) => name)).toEqual(numbers.map(({ name }) => name));
+    for (const row of rows) {
+      expect(row.unit).toBe(row.name.endsWith('_SECONDS') ? 'seconds' : row.name.endsWith('_BYTES') ? 'bytes' : '');
+    }
+  });
+
+  it('has the variables of the tests beside it', () => {
+    const used = ['test/support/global-setup.mjs', 'test/support/pod.ts'].flatMap((file) =>
+      [...readText(file).matchAll(/process\.env(?:\.|\[')(TEST_\w+)/g)].map(([, name]) => name),
+    );
+    expect(used).toContain('TEST_DATABASE_URL');
+    for (const name of used) expect(readText('README.md')).toContain(`| \`${name}\``);
+  });
+});

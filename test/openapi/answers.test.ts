@@ -1,0 +1,152 @@
+import pg from 'pg';
+import { Client, type Answer, type Call } from '../rest/support.js';
+import { startTestPods, type TestPods } from '../support/pod.js';
+import { operationsOf, Validator, type Document, type NamedOperation } from './document.js';
+
+/** What the running service answers, held against its own description; a field that is not described is a fault too. */
+describe('the answers', () => {
+  let pods: TestPods;
+  let client: Client;
+  let validator: Validator;
+  let operations: ReadonlyMap<string, NamedOperation>;
+  let compartmentId: string;
+  const answered = new Map<string, Set<number>>();
+
+  beforeAll(async () => {
+    pods = await startTestPods();
+    client = new Client(pods.pods[0]!.url, pods.credentials.apiKey);
+    ({ compartmentId } = pods.credentials);
+    const document = (await client.call({ path: '/openapi.json', root: true })).json as unknown as Document;
+    validator = new Validator(document);
+    operations = new Map(operationsOf(document).map((operation) => [operation.operationId, operation]));
+  });
+  afterAll(async () => {
+    client.close();
+    await pods.stop();
+  });
+
+  async function expectAnswer(
+    id: string,
+    status: number,
+    path: string,
+    rest: Omit<Call, 'path' | 'method'> = {},
+  ): Promise<Answer> {
+    const operation = operations.get(id)!;
+    const answer = await client.call({ method: operation.method, path, ...rest });
+    expect([id, answer.status, answer.text]).toEqual([id, status, answer.text]);
+    expect([id, status, validator.problemsOfAnswer(operation, answer)]).toEqual([id, status, null]);
+    answered.set(id, (answered.get(id) ?? new Set()).add(status));
+    return answer;
+  }
+
+  it('are as described: through the life of a queue', async () => {
+    const everything = {
+      displayName: 'described',
+      compartmentId,
+      deadLetterQueueDeliveryCount: 1,
+      customEncryptionKeyId: 'ocid1.key.oc1..mine',
+      capabilities: [{ type: 'LARGE_MESSAGES' }],
+      freeformTags: { a: 'b' },
+      definedTags: { a: { b: { c: [1] } } },
+    };
+    const headers = { 'opc-retry-token': 'described' };
+    const created = await expectAnswer('createQueue', 202, '/queues', { body: everything, headers });
+    await expectAnswer('createQueue', 409, '/queues', { body: { ...everything, displayName: 'other' }, headers });
+    await expectAnswer('createQueue', 400, '/queues', { body: {} });
+    await expectAnswer('createQueue', 404, '/queues', { body: { ...everything, compartmentId: 'x' } });
+    await expectAnswer('createQueue', 415, '/queues', { body: 'x', headers: { 'content-type': 'text/plain' } });
+    await expectAnswer('createQueue', 413, '/queues', { body: 'x'.repeat(2_000_000) });
+    const workRequest = `/workRequests/${String(created.headers['opc-work-request-id'])}`;
+    const { json } = await expectAnswer('getWorkRequest', 200, workRequest);
+    const [resource] = (json as { resources: { identifier: string }[] }).resources;
+    const queue = `/queues/${resource!.identifier}`;
+    await expectAnswer('getWorkRequest', 404, '/workRequests/x');
+    await expectAnswer('listWorkRequests', 200, '/workRequests?limit=1');
+    await expectAnswer('listWorkRequestErrors', 200, `${workRequest}/errors`);
+    await expectAnswer('listWorkRequestLogs', 200, `${workRequest}/logs`);
+    await expectAnswer('getQueue', 200, queue);
+    await expectAnswer('getQueue', 401, queue, { apiKey: null });
+    await expectAnswer('listQueues', 200, '/queues?limit=1');
+    await expectAnswer('updateQueue', 202, queue, { body: '' });
+    await expectAnswer('updateQueue', 412, queue, { body: '', headers: { 'if-match': 'x' } });
+    await expectAnswer('changeQueueCompartment', 202, `${queue}/actions/changeCompartment`, {
+      body: { compartmentId },
+    });
+
+    const message = { content: 'x', metadata: { channelId: 'ch', customProperties: { a: 'b' } } };
+    await expectAnswer('putMessages', 200, `${queue}/messages`, {
+      body: { messages: [message, message, message, { content: '' }] },
+    });
+    await expectAnswer('putMessages', 413, `${queue}/messages`, {
+      body: { messages: [{ content: 'x'.repeat(500_000) }, { content: 'x'.repeat(500_000) }] },
+    });
+    const got = await expectAnswer('getMessages', 200, `${queue}/messages?channelFilter=ch&limit=3`);
+    const receipts = (got.json as { messages: { receipt: string }[] }).messages.map(({ receipt }) => receipt);
+    await expectAnswer('getMessages', 200, `${queue}/messages?channelFilter=none&timeoutInSeconds=0`);
+    await expectAnswer('getMessages', 400, `${queue}/messages?limit=0`);
+    await expectAnswer('updateMessage', 200, `${queue}/messages/${receipts[0]}`, { body: { visibilityInSeconds: 10 } });
+    await expectAnswer('updateMessages', 200, `${queue}/messages/actions/updateMessages`, {
+      body: { entries: ['x', receipts[0]].map((receipt) => ({ receipt, visibilityInSeconds: 0 })) },
+    });
+    await expectAnswer('deleteMessage', 204, `${queue}/messages/${receipts[1]}`);
+    await expectAnswer('deleteMessage', 404, `${queue}/messages/${receipts[1]}`);
+    await expectAnswer('deleteMessages', 200, `${queue}/messages/actions/deleteMessages`, {
+      body: { entries: ['x', receipts[2]].map((receipt) => ({ receipt })) },
+    });
+    // The one that was made visible again has had its only delivery.
+    await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch`);
+    await expectAnswer('getMessages', 200, `${queue}%2Fdlq/messages?timeoutInSeconds=0`);
+    await expectAnswer('getStats', 200, `${queue}/stats`);
+    await expectAnswer('getStats', 200, `${queue}/stats?channelId=ch`);
+    await expectAnswer('getStats', 200, `${queue}%2Fdlq/stats`);
+    await expectAnswer('listChannels', 200, `${queue}/channels`);
+    await expectAnswer('listChannels', 200, `${queue}%2Fdlq/channels`);
+
+    // A purge that is held up, to see its states.
+    const blocker = new pg.Client({ connectionString: pods.test.url });
+    await blocker.connect();
+    try {
+      await blocker.query('begin');
+      await blocker.query('select from towpath.message for update');
+      const purge = await expectAnswer('purgeQueue', 202, `${queue}/actions/purge`, { body: { purgeType: 'BOTH' } });
+      await expectAnswer('purgeQueue', 409, `${queue}/actions/purge`, { body: { purgeType: 'BOTH' } });
+      await expectAnswer('getQueue', 200, queue);
+      await expectAnswer('listQueues', 200, '/queues?lifecycleState=UPDATING');
+      await expectAnswer('getWorkRequest', 200, `/workRequests/${String(purge.headers['opc-work-request-id'])}`);
+      await blocker.query('rollback');
+    } finally {
+      await blocker.end();
+    }
+    await expectAnswer('deleteQueue', 202, queue);
+    await expectAnswer('getStats', 404, `${queue}x/stats`);
+  });
+
+  it('are as described: of the probes and the metrics', async () => {
+    await expectAnswer('livez', 200, '/livez', { root: true, apiKey: null });
+    await expectAnswer('readyz', 200, '/readyz', { root: true, apiKey: null });
+    await expectAnswer('metrics', 200, '/metrics', { root: true, apiKey: null });
+  });
+
+  it('were had from every operation', () => {
+    for (const [id, operation] of operations) {
+      const success = Object.keys(operation.responses).find((status) => status.startsWith('2'));
+      expect([id, [...(answered.get(id) ?? [])]]).toEqual([id, expect.arrayContaining([Number(success)])]);
+    }
+  });
+
+  it('are held against something', () => {
+    const operation = operations.get('getStats')!;
+    const figures = { visibleMessages: 0, inFlightMessages: 0, sizeInBytes: 0 };
+    const headers = { 'opc-request-id': 'x' };
+    const answer = (json: unknown, status = 200): string | null =>
+      validator.problemsOfAnswer(operation, { status, json, headers, text: JSON.stringify(json) });
+    expect(answer({ queue: figures, dlq: figures })).toBeNull();
+    expect(answer({ queue: figures })).toMatch(/dlq/);
+    expect(answer({ queue: figures, dlq: { ...figures, more: 1 } })).toMatch(/additional/);
+    expect(answer({ queue: { ...figures, sizeInBytes: '0' }, dlq: figures })).toMatch(/integer/);
+    expect(answer({ queue: figures, dlq: figures }, 201)).toMatch(/not documented/);
+    expect(validator.problemsOfAnswer(operation, { status: 200, json: {}, headers: {}, text: '{}' })).toMatch(
+      /opc-request-id/,
+    );
+  });
+});

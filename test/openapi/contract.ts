@@ -1,0 +1,356 @@
+/*
+ * What the contract (OCI Queue, sections 1.1 to 1.5 and 4.7) says, written down from it and not from our code. Consumer
+ * groups are not in this release.
+ */
+
+export interface Operation {
+  readonly method: string;
+  readonly path: string;
+  readonly query?: readonly string[];
+  readonly requestHeaders?: readonly string[];
+  readonly body?: string;
+  readonly success: number;
+  readonly answer?: string;
+  readonly answerHeaders?: readonly string[];
+  readonly permission: string;
+  /** Statuses besides 400, 401, 404, 500 and 503, which all have. */
+  readonly errors?: readonly number[];
+}
+
+const QUEUE = '/20210201/queues/{queueId}';
+const WORK_REQUEST = '/20210201/workRequests/{workRequestId}';
+const CHANGE = {
+  requestHeaders: ['if-match'],
+  success: 202,
+  answerHeaders: ['opc-work-request-id'],
+} as const;
+const PAGE = ['limit', 'page'] as const;
+
+export const OPERATIONS: Readonly<Record<string, Operation>> = {
+  createQueue: {
+    method: 'POST',
+    path: '/20210201/queues',
+    requestHeaders: ['opc-retry-token'],
+    body: 'CreateQueueDetails',
+    success: 202,
+    answerHeaders: ['opc-work-request-id'],
+    permission: 'manage queues',
+    errors: [409, 413, 415],
+  },
+  getQueue: {
+    method: 'GET',
+    path: QUEUE,
+    success: 200,
+    answer: 'Queue',
+    answerHeaders: ['etag'],
+    permission: 'read queues',
+  },
+  listQueues: {
+    method: 'GET',
+    path: '/20210201/queues',
+    query: ['compartmentId', 'lifecycleState', 'displayName', 'id', 'limit', 'page', 'sortOrder', 'sortBy'],
+    success: 200,
+    answer: 'QueueCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect queues',
+  },
+  updateQueue: {
+    method: 'PUT',
+    path: QUEUE,
+    ...CHANGE,
+    body: 'UpdateQueueDetails',
+    permission: 'use queues',
+    errors: [409, 412, 413, 415],
+  },
+  deleteQueue: { method: 'DELETE', path: QUEUE, ...CHANGE, permission: 'manage queues', errors: [409, 412] },
+  changeQueueCompartment: {
+    method: 'POST',
+    path: `${QUEUE}/actions/changeCompartment`,
+    ...CHANGE,
+    body: 'ChangeQueueCompartmentDetails',
+    permission: 'manage queues',
+    errors: [409, 412, 413, 415],
+  },
+  purgeQueue: {
+    method: 'POST',
+    path: `${QUEUE}/actions/purge`,
+    ...CHANGE,
+    body: 'PurgeQueueDetails',
+    permission: 'use queues',
+    errors: [409, 412, 413, 415],
+  },
+  getWorkRequest: {
+    method: 'GET',
+    path: WORK_REQUEST,
+    success: 200,
+    answer: 'WorkRequest',
+    answerHeaders: ['retry-after'],
+    permission: 'read queues',
+  },
+  listWorkRequests: {
+    method: 'GET',
+    path: '/20210201/workRequests',
+    query: ['compartmentId', 'workRequestId', ...PAGE],
+    success: 200,
+    answer: 'WorkRequestSummaryCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect queues',
+  },
+  listWorkRequestErrors: {
+    method: 'GET',
+    path: `${WORK_REQUEST}/errors`,
+    query: PAGE,
+    success: 200,
+    answer: 'WorkRequestErrorCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'read queues',
+  },
+  listWorkRequestLogs: {
+    method: 'GET',
+    path: `${WORK_REQUEST}/logs`,
+    query: PAGE,
+    success: 200,
+    answer: 'WorkRequestLogEntryCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'read queues',
+  },
+  putMessages: {
+    method: 'POST',
+    path: `${QUEUE}/messages`,
+    body: 'PutMessagesDetails',
+    success: 200,
+    answer: 'PutMessages',
+    permission: 'use queue-push',
+    errors: [409, 413, 415],
+  },
+  getMessages: {
+    method: 'GET',
+    path: `${QUEUE}/messages`,
+    query: ['visibilityInSeconds', 'timeoutInSeconds', 'limit', 'channelFilter', 'consumerGroupId'],
+    success: 200,
+    answer: 'GetMessages',
+    permission: 'use queue-pull',
+    errors: [409],
+  },
+  deleteMessage: {
+    method: 'DELETE',
+    path: `${QUEUE}/messages/{messageReceipt}`,
+    query: ['consumerGroupId'],
+    success: 204,
+    permission: 'use queue-pull',
+  },
+  deleteMessages: {
+    method: 'POST',
+    path: `${QUEUE}/messages/actions/deleteMessages`,
+    query: ['consumerGroupId'],
+    body: 'DeleteMessagesDetails',
+    success: 200,
+    answer: 'DeleteMessagesResult',
+    permission: 'use queue-pull',
+    errors: [413, 415],
+  },
+  updateMessage: {
+    method: 'PUT',
+    path: `${QUEUE}/messages/{messageReceipt}`,
+    query: ['consumerGroupId'],
+    body: 'UpdateMessageDetails',
+    success: 200,
+    answer: 'UpdatedMessage',
+    permission: 'use queue-pull',
+    errors: [413, 415],
+  },
+  updateMessages: {
+    method: 'POST',
+    path: `${QUEUE}/messages/actions/updateMessages`,
+    query: ['consumerGroupId'],
+    body: 'UpdateMessagesDetails',
+    success: 200,
+    answer: 'UpdateMessagesResult',
+    permission: 'use queue-pull',
+    errors: [413, 415],
+  },
+  getStats: {
+    method: 'GET',
+    path: `${QUEUE}/stats`,
+    query: ['channelId', 'consumerGroupId'],
+    success: 200,
+    answer: 'QueueStats',
+    permission: 'read queues',
+  },
+  listChannels: {
+    method: 'GET',
+    path: `${QUEUE}/channels`,
+    query: ['consumerGroupId', 'limit', 'page', 'channelFilter'],
+    success: 200,
+    answer: 'ChannelCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'read queues',
+  },
+};
+
+/** [type, minimum, maximum, default] of integers; undefined where the contract says nothing. */
+export const INTEGERS: Readonly<Record<string, readonly [number, number, number?]>> = {
+  'CreateQueueDetails.retentionInSeconds': [10, 604_800, 86_400],
+  'CreateQueueDetails.visibilityInSeconds': [1, 43_200, 30],
+  'CreateQueueDetails.timeoutInSeconds': [0, 30, 30],
+  'CreateQueueDetails.channelConsumptionLimit': [1, 100, 100],
+  // The default is our choice (section 0, item 12).
+  'CreateQueueDetails.deadLetterQueueDeliveryCount': [0, 20, 5],
+  'UpdateQueueDetails.visibilityInSeconds': [1, 43_200],
+  'UpdateQueueDetails.timeoutInSeconds': [0, 30],
+  'UpdateQueueDetails.channelConsumptionLimit': [1, 100],
+  'UpdateQueueDetails.deadLetterQueueDeliveryCount': [0, 20],
+  'UpdateMessageDetails.visibilityInSeconds': [0, 43_200],
+  'UpdateMessagesDetailsEntry.visibilityInSeconds': [0, 43_200],
+  'getMessages?visibilityInSeconds': [0, 43_200],
+  'getMessages?timeoutInSeconds': [0, 30],
+  'getMessages?limit': [1, 20, 1],
+  'listQueues?limit': [1, 1000, 100],
+  'listWorkRequests?limit': [1, 1000, 100],
+  'listWorkRequestErrors?limit': [1, 1000, 100],
+  'listWorkRequestLogs?limit': [1, 1000, 100],
+  'listChannels?limit': [1, 1000, 100],
+};
+
+/** [minimum, maximum] of the length of strings. */
+export const TEXTS: Readonly<Record<string, readonly [number, number]>> = {
+  'CreateQueueDetails.displayName': [1, 255],
+  'CreateQueueDetails.compartmentId': [1, 255],
+  'CreateQueueDetails.customEncryptionKeyId': [0, 255],
+  'UpdateQueueDetails.displayName': [1, 255],
+  // Empty removes the key.
+  'UpdateQueueDetails.customEncryptionKeyId': [0, 255],
+  'ChangeQueueCompartmentDetails.compartmentId': [1, 255],
+  'listQueues?displayName': [1, 255],
+  'createQueue:opc-retry-token': [1, 64],
+};
+
+/** [minimum, maximum] of the number of elements. */
+export const LISTS: Readonly<Record<string, readonly [number, number]>> = {
+  'PutMessagesDetails.messages': [1, 20],
+  'DeleteMessagesDetails.entries': [1, 20],
+  'UpdateMessagesDetails.entries': [1, 20],
+  'PurgeQueueDetails.channelIds': [1, 256],
+};
+
+const LIFECYCLE = ['CREATING', 'UPDATING', 'ACTIVE', 'DELETING', 'DELETED', 'FAILED', 'INACTIVE'] as const;
+
+export const ENUMS: Readonly<Record<string, readonly string[]>> = {
+  'PurgeQueueDetails.purgeType': ['NORMAL', 'DLQ', 'BOTH'],
+  'CapabilityDetails.type': ['LARGE_MESSAGES'],
+  'Queue.lifecycleState': LIFECYCLE,
+  'QueueSummary.lifecycleState': LIFECYCLE,
+  'listQueues?lifecycleState': LIFECYCLE,
+  'listQueues?sortOrder': ['ASC', 'DESC'],
+  'listQueues?sortBy': ['timeCreated', 'displayName'],
+  'WorkRequest.status': ['ACCEPTED', 'IN_PROGRESS', 'FAILED', 'SUCCEEDED', 'CANCELING', 'CANCELED'],
+  'WorkRequest.operationType': ['CREATE_QUEUE', 'UPDATE_QUEUE', 'DELETE_QUEUE', 'MOVE_QUEUE', 'PURGE_QUEUE'],
+  'WorkRequestResource.actionType': ['CREATED', 'UPDATED', 'DELETED', 'IN_PROGRESS', 'RELATED'],
+};
+
+/** Channel ids: section 4.4. */
+export const CHANNEL_IDS = ['getMessages?channelFilter', 'listChannels?channelFilter', 'getStats?channelId'] as const;
+
+const SUMMARY = [
+  'id',
+  'displayName',
+  'compartmentId',
+  'timeCreated',
+  'timeUpdated',
+  'lifecycleState',
+  'lifecycleDetails?',
+  'messagesEndpoint',
+  'freeformTags',
+  'definedTags',
+  'systemTags',
+  'capabilities',
+] as const;
+const SETTINGS = [
+  'visibilityInSeconds?',
+  'timeoutInSeconds?',
+  'channelConsumptionLimit?',
+  'deadLetterQueueDeliveryCount?',
+  'customEncryptionKeyId?',
+  'capabilities?',
+  'freeformTags?',
+  'definedTags?',
+] as const;
+const WORK_REQUEST_FIELDS = [
+  'operationType',
+  'status',
+  'id',
+  'compartmentId',
+  'resources',
+  'percentComplete',
+  'timeAccepted',
+  'timeStarted?',
+  'timeFinished?',
+] as const;
+
+/** All fields of each body; `?` marks those that may be absent. */
+export const FIELDS: Readonly<Record<string, readonly string[]>> = {
+  CreateQueueDetails: ['displayName', 'compartmentId', 'retentionInSeconds?', ...SETTINGS],
+  UpdateQueueDetails: ['displayName?', ...SETTINGS],
+  ChangeQueueCompartmentDetails: ['compartmentId'],
+  PurgeQueueDetails: ['purgeType', 'channelIds?', 'consumerGroupId?'],
+  CapabilityDetails: ['type'],
+  PutMessagesDetails: ['messages'],
+  // delayInSeconds is ours.
+  PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?'],
+  UpdateMessageDetails: ['visibilityInSeconds'],
+  UpdateMessagesDetails: ['entries'],
+  UpdateMessagesDetailsEntry: ['receipt', 'visibilityInSeconds'],
+  DeleteMessagesDetails: ['entries'],
+  DeleteMessagesDetailsEntry: ['receipt'],
+  Queue: [
+    ...SUMMARY,
+    'retentionInSeconds',
+    'visibilityInSeconds',
+    'timeoutInSeconds',
+    'deadLetterQueueDeliveryCount',
+    'customEncryptionKeyId?',
+    'channelConsumptionLimit',
+  ],
+  QueueSummary: SUMMARY,
+  QueueCollection: ['items'],
+  WorkRequest: WORK_REQUEST_FIELDS,
+  WorkRequestSummary: WORK_REQUEST_FIELDS,
+  WorkRequestSummaryCollection: ['items'],
+  WorkRequestResource: ['entityType', 'actionType', 'identifier', 'entityUri'],
+  WorkRequestError: ['code', 'message', 'timestamp'],
+  WorkRequestErrorCollection: ['items'],
+  WorkRequestLogEntry: ['message', 'timestamp'],
+  WorkRequestLogEntryCollection: ['items'],
+  PutMessages: ['messages'],
+  PutMessage: ['id', 'expireAfter?'],
+  GetMessages: ['messages'],
+  GetMessage: ['id', 'content', 'receipt', 'deliveryCount', 'visibleAfter', 'expireAfter', 'createdAt', 'metadata?'],
+  UpdatedMessage: ['id', 'visibleAfter'],
+  UpdateMessagesResult: ['serverFailures', 'clientFailures', 'entries'],
+  UpdateMessagesResultEntry: ['id?', 'visibleAfter?', 'errorCode?', 'errorMessage?'],
+  DeleteMessagesResult: ['serverFailures', 'clientFailures', 'entries'],
+  DeleteMessagesResultEntry: ['errorCode?', 'errorMessage?'],
+  QueueStats: ['queue', 'dlq', 'channelId?', 'consumerGroupId?'],
+  Stats: ['visibleMessages', 'inFlightMessages', 'sizeInBytes'],
+  ChannelCollection: ['items'],
+  Error: ['code', 'message'],
+};
+
+/** Section 2 and section 0, item 13. */
+export const ERROR_CODES: Readonly<Record<string, number>> = {
+  CannotParseRequest: 400,
+  InvalidParameter: 400,
+  MissingParameter: 400,
+  LimitExceeded: 400,
+  NotAuthenticated: 401,
+  NotAuthorizedOrNotFound: 404,
+  NotFound: 404,
+  MethodNotAllowed: 405,
+  IncorrectState: 409,
+  InvalidatedRetryToken: 409,
+  NoEtagMatch: 412,
+  PayloadTooLarge: 413,
+  TooManyRequests: 429,
+  InternalServerError: 500,
+  ServiceUnavailable: 503,
+};
