@@ -318,16 +318,42 @@ as $$
 begin
   if exists (
     select from jsonb_array_elements(check_capabilities.capabilities) c
-    where c ->> 'type' is distinct from 'LARGE_MESSAGES'
+    where c ->> 'type' is null
+      or c ->> 'type' not in ('LARGE_MESSAGES', 'CONSUMER_GROUPS')
   ) then
-    perform towpath.fail('TP400', 'capabilities: the type is LARGE_MESSAGES; others are not available in this release');
+    perform towpath.fail('TP400', 'capabilities: the type must be LARGE_MESSAGES or CONSUMER_GROUPS');
   end if;
 end;
 $$;
 
 comment on function towpath.check_capabilities(jsonb) is 'TP400 where an element of the array is not a capability that a queue can have.';
 
-create function towpath.record_work_request(queue towpath.queue, operation_type text, action_type text, parameters jsonb default '{}')
+create function towpath.capability_types(capabilities jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = towpath, pg_temp
+as $$
+  select coalesce(
+    (
+      select jsonb_agg(distinct jsonb_build_object('type', c -> 'type'))
+      from jsonb_array_elements(nullif(capability_types.capabilities, 'null')) c
+    ),
+    '[]'
+  );
+$$;
+
+comment on function towpath.capability_types(jsonb) is
+'The capabilities (null: none) without what was said about them for the moment they are added.';
+
+create function towpath.record_work_request(
+  queue towpath.queue,
+  operation_type text,
+  action_type text,
+  parameters jsonb default '{}',
+  entity_type text default 'QUEUE',
+  identifier text default null
+)
 returns towpath.work_request
 language plpgsql
 set search_path = towpath, pg_temp
@@ -338,15 +364,16 @@ declare
   v_request towpath.work_request;
 begin
   insert into towpath.work_request (
-    ocid, tenancy_id, compartment_id, operation_type, status, percent_complete, queue_id, action_type, identifier,
-    parameters, time_accepted, time_started, time_finished
+    ocid, tenancy_id, compartment_id, operation_type, status, percent_complete, queue_id, entity_type, action_type,
+    identifier, parameters, time_accepted, time_started, time_finished
   )
   values (
     towpath.new_ocid('queueworkrequest'), (queue).tenancy_id, (queue).compartment_id,
     record_work_request.operation_type,
     case when v_done then 'SUCCEEDED' else 'ACCEPTED' end,
     case when v_done then 100 else 0 end,
-    (queue).id, record_work_request.action_type, (queue).ocid, record_work_request.parameters,
+    (queue).id, record_work_request.entity_type, record_work_request.action_type,
+    coalesce(record_work_request.identifier, (queue).ocid), record_work_request.parameters,
     v_now, case when v_done then v_now end, case when v_done then v_now end
   )
   returning * into v_request;
@@ -356,8 +383,58 @@ begin
 end;
 $$;
 
-comment on function towpath.record_work_request(towpath.queue, text, text, jsonb) is
-'Writes a work request about a queue: finished already where action_type says what was done (CREATED, UPDATED), waiting to be run where it is IN_PROGRESS.';
+comment on function towpath.record_work_request(towpath.queue, text, text, jsonb, text, text) is
+'Writes a work request about a queue, or about what entity_type and identifier name in it: finished already where action_type says what was done (CREATED, UPDATED), waiting to be run where it is IN_PROGRESS.';
+
+create function towpath.repeated_request(tenancy_id text, retry_token text, request_digest text)
+returns towpath.work_request
+language plpgsql
+set search_path = towpath, pg_temp
+as $$
+declare
+  v_known towpath.retry_token;
+  v_request towpath.work_request;
+begin
+  if repeated_request.retry_token is null then
+    return null;
+  end if;
+  -- Two requests with the same token at once: the second waits here until the first has committed.
+  perform pg_advisory_xact_lock(hashtextextended(repeated_request.tenancy_id || ' ' || repeated_request.retry_token, 0));
+  select t.* into v_known
+  from towpath.retry_token t
+  where t.tenancy_id = repeated_request.tenancy_id
+    and t.token = repeated_request.retry_token
+    and t.time_created > clock_timestamp() - interval '24 hours';
+  if found and v_known.request_digest <> repeated_request.request_digest then
+    perform towpath.fail('TP4RT', 'opc-retry-token was used within 24 hours for another request: use a new one');
+  end if;
+  select w.* into v_request from towpath.work_request w where w.id = v_known.work_request_id;
+  return v_request;
+end;
+$$;
+
+comment on function towpath.repeated_request(text, text, text) is
+'Returns the work request that this retry token (null: none) was answered with within 24 hours, or nulls. TP4RT where it was another request.';
+
+create function towpath.remember_request(tenancy_id text, retry_token text, request_digest text, request towpath.work_request)
+returns void
+language plpgsql
+set search_path = towpath, pg_temp
+as $$
+begin
+  if remember_request.retry_token is not null then
+    insert into towpath.retry_token as t (tenancy_id, token, request_digest, work_request_id)
+    values (remember_request.tenancy_id, remember_request.retry_token, remember_request.request_digest, (request).id)
+    on conflict on constraint retry_token_pkey do update
+    set request_digest = excluded.request_digest,
+      work_request_id = excluded.work_request_id,
+      time_created = excluded.time_created;
+  end if;
+end;
+$$;
+
+comment on function towpath.remember_request(text, text, text, towpath.work_request) is
+'Keeps what a retry token (null: none) was answered with, for repeated_request.';
 
 create function towpath.create_queue(tenancy_id text, details jsonb, retry_token text default null)
 returns towpath.work_request
@@ -367,25 +444,11 @@ as $$
 declare
   v_digest constant text := encode(sha256(convert_to('CREATE_QUEUE' || create_queue.details::text, 'UTF8')), 'hex');
   v_now constant timestamptz := clock_timestamp();
+  v_request towpath.work_request := towpath.repeated_request(create_queue.tenancy_id, retry_token, v_digest);
   v_queue towpath.queue;
-  v_request towpath.work_request;
-  v_known towpath.retry_token;
 begin
-  if create_queue.retry_token is not null then
-    -- Two requests with the same token at once: the second waits here until the first has committed.
-    perform pg_advisory_xact_lock(hashtextextended(create_queue.tenancy_id || ' ' || create_queue.retry_token, 0));
-    select t.* into v_known
-    from towpath.retry_token t
-    where t.tenancy_id = create_queue.tenancy_id
-      and t.token = create_queue.retry_token
-      and t.time_created > v_now - interval '24 hours';
-    if found then
-      if v_known.request_digest <> v_digest then
-        perform towpath.fail('TP4RT', 'opc-retry-token was used within 24 hours for another request: use a new one');
-      end if;
-      select w.* into v_request from towpath.work_request w where w.id = v_known.work_request_id;
-      return v_request;
-    end if;
+  if v_request.id is not null then
+    return v_request;
   end if;
   perform towpath.check_compartment(create_queue.tenancy_id, details ->> 'compartmentId');
   perform towpath.check_capabilities(coalesce(details -> 'capabilities', '[]'));
@@ -402,21 +465,15 @@ begin
     coalesce((details ->> 'channelConsumptionLimit')::integer, 100),
     coalesce((details ->> 'deadLetterQueueDeliveryCount')::integer, 5),
     nullif(details ->> 'customEncryptionKeyId', ''),
-    coalesce(details -> 'capabilities', '[]'),
+    towpath.capability_types(details -> 'capabilities'),
     coalesce(details -> 'freeformTags', '{}'),
     coalesce(details -> 'definedTags', '{}'),
     v_now, v_now
   )
   returning * into v_queue;
+  perform towpath.add_primary_consumer_group(v_queue, details -> 'capabilities');
   v_request := towpath.record_work_request(v_queue, 'CREATE_QUEUE', 'CREATED');
-  if create_queue.retry_token is not null then
-    insert into towpath.retry_token as t (tenancy_id, token, request_digest, work_request_id, time_created)
-    values (create_queue.tenancy_id, create_queue.retry_token, v_digest, v_request.id, v_now)
-    on conflict on constraint retry_token_pkey do update
-    set request_digest = excluded.request_digest,
-      work_request_id = excluded.work_request_id,
-      time_created = excluded.time_created;
-  end if;
+  perform towpath.remember_request(create_queue.tenancy_id, retry_token, v_digest, v_request);
   return v_request;
 end;
 $$;
@@ -462,6 +519,12 @@ declare
   v_queue towpath.queue := towpath.lock_queue(update_queue.tenancy_id, update_queue.queue_ocid, update_queue.if_match);
 begin
   perform towpath.check_capabilities(coalesce(changes -> 'capabilities', '[]'));
+  if changes -> 'capabilities' is not null
+    and towpath.has_consumer_groups(v_queue)
+    and not changes -> 'capabilities' @> '[{"type": "CONSUMER_GROUPS"}]' then
+    perform towpath.fail('TP400', 'capabilities: CONSUMER_GROUPS cannot be taken away from a queue that has it');
+  end if;
+  perform towpath.add_primary_consumer_group(v_queue, changes -> 'capabilities');
   update towpath.queue q
   set display_name = coalesce(changes ->> 'displayName', q.display_name),
     visibility_in_seconds = coalesce((changes ->> 'visibilityInSeconds')::integer, q.visibility_in_seconds),
@@ -472,7 +535,10 @@ begin
     ),
     -- An empty string removes the custom key.
     custom_encryption_key_id = nullif(coalesce(changes ->> 'customEncryptionKeyId', q.custom_encryption_key_id), ''),
-    capabilities = coalesce(changes -> 'capabilities', q.capabilities),
+    capabilities = case
+      when changes -> 'capabilities' is null then q.capabilities
+      else towpath.capability_types(changes -> 'capabilities')
+    end,
     freeform_tags = coalesce(changes -> 'freeformTags', q.freeform_tags),
     defined_tags = coalesce(changes -> 'definedTags', q.defined_tags),
     time_updated = clock_timestamp(),

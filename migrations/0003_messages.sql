@@ -237,7 +237,7 @@ create function towpath.put_packed_messages(
   sizes integer[],
   max_channels integer default 256
 )
-returns table (id bigint, expire_after timestamptz)
+returns table (id bigint, expire_after timestamptz, consumer_group_ids bigint[])
 language plpgsql
 set search_path = towpath, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -246,6 +246,9 @@ set jit = off
 as $$
 declare
   v_queue towpath.queue;
+  -- The groups that messages may go to, and what each takes (null: everything).
+  v_group_ids bigint[] := '{0}';
+  v_filter_paths jsonpath[] := '{null}';
   v_ids bigint[];
   v_now timestamptz;
   v_expire_after timestamptz;
@@ -265,29 +268,52 @@ begin
   if exists (select from unnest(channel_ids) c where c <> '') then
     perform towpath.check_channels(v_queue.id, channel_ids, max_channels);
   end if;
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select coalesce(array_agg(g.id order by g.id), '{}'), coalesce(array_agg(g.filter_path order by g.id), '{}')
+    into v_group_ids, v_filter_paths
+    from towpath.consumer_group g
+    where g.queue_id = v_queue.id and g.lifecycle_state = 'ACTIVE';
+  end if;
   -- Ids are drawn before the clock is read, and a purge reads the clock before it draws its watermark: so a message with
   -- an id above the watermark is visible after the purge's start, which the claim relies on.
   v_ids := array(select nextval('towpath.message_id') from generate_subscripts(body_lengths, 1));
   v_now := clock_timestamp();
   v_expire_after := v_now + make_interval(secs => v_queue.retention_in_seconds);
-  insert into towpath.message (
-    queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, channel_id, properties, body
+  return query
+  with entry as (
+    select e.n, v_ids[e.n] as id, e.channel_id, e.properties::jsonb as properties, e.delay, e.size,
+      substr(bodies, (sum(e.length) over (order by e.n) - e.length + 1)::integer, e.length) as body
+    from unnest(body_lengths, channel_ids, put_packed_messages.properties, delays, sizes)
+      with ordinality as e(length, channel_id, properties, delay, size, n)
+  ),
+  stored as (
+    insert into towpath.message as m (
+      queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, channel_id, properties, body
+    )
+    select v_queue.id, g.id, e.id, v_now + make_interval(secs => e.delay), v_expire_after, v_now, e.size,
+      e.channel_id, e.properties, e.body
+    from entry e
+    cross join unnest(v_group_ids, v_filter_paths) as g(id, filter_path)
+    where g.filter_path is null or coalesce(e.properties, '{}') @@ g.filter_path
+    returning m.id, m.consumer_group_id, m.channel_id, m.size_in_bytes
+  ),
+  counted as (
+    insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
+    select v_queue.id, s.consumer_group_id, false, s.channel_id, count(*), sum(s.size_in_bytes)
+    from stored s
+    group by s.consumer_group_id, s.channel_id
   )
-  select v_queue.id, 0, v_ids[e.n], v_now + make_interval(secs => e.delay), v_expire_after, v_now, e.size,
-    e.channel_id, e.properties::jsonb,
-    substr(bodies, (sum(e.length) over (order by e.n) - e.length + 1)::integer, e.length)
-  from unnest(body_lengths, channel_ids, put_packed_messages.properties, delays, sizes)
-    with ordinality as e(length, channel_id, properties, delay, size, n);
-  insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
-  select v_queue.id, 0, false, e.channel_id, count(*), sum(e.size)
-  from unnest(channel_ids, sizes) as e(channel_id, size)
-  group by e.channel_id;
-  return query select u.id, v_expire_after from unnest(v_ids) with ordinality as u(id, n) order by u.n;
+  select u.id, case when t.consumer_group_ids is not null then v_expire_after end, coalesce(t.consumer_group_ids, '{}')
+  from unnest(v_ids) with ordinality as u(id, n)
+  left join (
+    select s.id, array_agg(s.consumer_group_id) as consumer_group_ids from stored s group by s.id
+  ) t on t.id = u.id
+  order by u.n;
 end;
 $$;
 
 comment on function towpath.put_packed_messages(bigint, bytea, integer[], text[], text[], integer[], integer[], integer) is
-'Stores messages, all or none, and returns their ids and expiries in the order given. bodies holds all contents one after another, body_lengths their lengths in bytes; the other arrays have one element per message: channel ('''' = the queue itself), properties (a JSON object of strings, or null), delay in seconds, size that counts in the statistics. This is the form in which pods put; people use put_messages. TP404 queue, TP409 state, TP400 delay, TP4LE channels.';
+'Stores messages, all or none, one row per consumer group that takes one, and returns their ids, expiries and groups in the order given; one that no group takes is dropped and has no expiry and no groups. bodies holds all contents one after another, body_lengths their lengths in bytes; the other arrays have one element per message: channel ('''' = the queue itself), properties (a JSON object of strings, or null), delay in seconds, size that counts in the statistics. This is the form in which pods put; people use put_messages. TP404 queue, TP409 state, TP400 delay, TP4LE channels.';
 
 create function towpath.put_messages(
   queue_id bigint,
@@ -302,7 +328,7 @@ set search_path = towpath, pg_temp
 as $$
 begin
   return query
-  select p.*
+  select p.id, p.expire_after
   from towpath.put_packed_messages(
     put_messages.queue_id,
     (select string_agg(convert_to(c, 'UTF8'), ''::bytea order by n) from unnest(contents) with ordinality u(c, n)),
@@ -315,11 +341,19 @@ begin
       from unnest(contents) with ordinality u(c, n) order by n
     )
   ) p;
-  -- Whoever calls this cannot know who waits, so it tells always; repeats within one transaction collapse into one.
+  -- Whoever calls this cannot know who waits, nor which groups took it, so it tells all; repeats within one transaction
+  -- collapse into one.
   perform pg_notify('towpath', json_build_object(
     't', 'visible',
-    'ranges', json_build_array(
-      json_build_array(put_messages.queue_id, 0, false, put_messages.channel_id, delay_in_seconds * 1000)
+    'ranges', (
+      select json_agg(json_build_array(put_messages.queue_id, g.id, false, put_messages.channel_id, delay_in_seconds * 1000))
+      from (
+        select 0 as id
+        union
+        select c.id
+        from towpath.consumer_group c
+        where c.queue_id = put_messages.queue_id and c.lifecycle_state = 'ACTIVE'
+      ) g
     )
   )::text);
 end;
@@ -357,6 +391,7 @@ declare
   v_now timestamptz;
   v_visible_after timestamptz;
   v_delivery_limit integer;
+  v_group_state text;
   v_channel_id text;
   v_oldest timestamptz;
   v_wrapped boolean := false;
@@ -378,6 +413,17 @@ begin
   end if;
   v_now := clock_timestamp();
   v_delivery_limit := nullif(v_queue.dead_letter_queue_delivery_count, 0);
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select nullif(coalesce(g.dead_letter_queue_delivery_count, v_queue.dead_letter_queue_delivery_count), 0), g.lifecycle_state
+    into v_delivery_limit, v_group_state
+    from towpath.consumer_group g
+    where g.queue_id = v_queue.id and g.id = get_messages.consumer_group_id;
+    if not found or v_group_state in ('DELETING', 'DELETED') then
+      perform towpath.fail('TP404', 'the consumer group does not exist or you may not use it');
+    elsif v_group_state <> 'ACTIVE' then
+      perform towpath.fail('TP409', 'the consumer group is ' || v_group_state || ': it gives no messages');
+    end if;
+  end if;
   v_visible_after := v_now + make_interval(secs => coalesce(visibility_in_seconds, v_queue.visibility_in_seconds));
   if v_queue.lifecycle_state = 'UPDATING' then
     select p.* into v_purge
@@ -611,7 +657,7 @@ declare
   v_expiries timestamptz[];
   v_now timestamptz;
 begin
-  -- Locked first, in order. OFFSET 0 keeps it a lookup per id: see the head of this file.
+  -- Locked first, in order. FOR UPDATE keeps it a lookup per id, no join: see the head of this file.
   select array_agg(l.id), array_agg(l.receipt_number), array_agg(l.channel_id), array_agg(l.expire_after)
   into v_ids, v_receipt_numbers, v_channel_ids, v_expiries
   from (
@@ -625,7 +671,6 @@ begin
       and m.id = e.id
       and m.receipt_number = e.receipt_number
       and m.dead_letter = update_messages.dead_letter
-    offset 0
     for update
   ) l;
   -- The clock is read after the wait for the locks: an extension counts from when it happens.
@@ -678,13 +723,21 @@ set jit = off
 as $$
 declare
   v_now constant timestamptz := clock_timestamp();
+  v_purge towpath.purge;
   v_entry record;
   v_channel_id text;
   v_size integer;
+  v_dead_lettered_at timestamptz;
   v_deleted boolean[] := array_fill(false, array[cardinality(ids)]);
   v_channel_ids text[] := '{}';
   v_sizes integer[] := '{}';
+  v_purged boolean[] := '{}';
 begin
+  select p.* into v_purge
+  from towpath.purge p
+  where p.queue_id = delete_messages.queue_id
+    and p.consumer_group_id = delete_messages.consumer_group_id
+    and p.dead_letter = delete_messages.dead_letter;
   -- In the order of the ids, so each delete locks its row in turn. A receipt that stands twice deletes once.
   for v_entry in
     select e.id, e.receipt_number, e.n
@@ -698,19 +751,41 @@ begin
       and m.receipt_number = v_entry.receipt_number
       and m.dead_letter = delete_messages.dead_letter
       and m.expire_after > v_now
-    returning m.channel_id, m.size_in_bytes into v_channel_id, v_size;
+    returning m.channel_id, m.size_in_bytes, m.dead_lettered_at into v_channel_id, v_size, v_dead_lettered_at;
     if found then
       v_deleted[v_entry.n] := true;
       v_channel_ids := v_channel_ids || v_channel_id;
       v_sizes := v_sizes || v_size;
+      v_purged := v_purged || coalesce(
+        v_entry.id <= v_purge.watermark
+        and (not v_purge.dead_letter or v_dead_lettered_at < v_purge.started_at)
+        and (v_purge.channel_ids is null or v_channel_id = any (v_purge.channel_ids)),
+        false
+      );
     end if;
   end loop;
   if cardinality(v_sizes) > 0 then
     insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
     select delete_messages.queue_id, delete_messages.consumer_group_id, delete_messages.dead_letter,
       g.channel_id, -count(*), -sum(g.size_in_bytes)
-    from unnest(v_channel_ids, v_sizes) as g(channel_id, size_in_bytes)
+    from unnest(v_channel_ids, v_sizes, v_purged) as g(channel_id, size_in_bytes, is_purged)
+    where not g.is_purged
     group by g.channel_id;
+  end if;
+  if true = any (v_purged) then
+    -- The purge has taken it off the statistics already. The order is that in which the purge locks these rows too.
+    insert into towpath.purge_offset as o (
+      queue_id, work_request_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes
+    )
+    select v_purge.queue_id, v_purge.work_request_id, v_purge.consumer_group_id, v_purge.dead_letter,
+      g.channel_id, -count(*), -sum(g.size_in_bytes)
+    from unnest(v_channel_ids, v_sizes, v_purged) as g(channel_id, size_in_bytes, is_purged)
+    where g.is_purged
+    group by g.channel_id
+    order by g.channel_id
+    on conflict on constraint purge_offset_pkey do update
+    set messages = o.messages + excluded.messages,
+      size_in_bytes = o.size_in_bytes + excluded.size_in_bytes;
   end if;
   return query select d from unnest(v_deleted) d;
 end;
@@ -747,7 +822,6 @@ begin
     where m.queue_id = release_messages.queue_id
       and m.consumer_group_id = release_messages.consumer_group_id
       and m.id = e.id
-    offset 0
     for update
   ) locked;
   v_now := clock_timestamp();

@@ -106,9 +106,6 @@ declare
   v_moved_channels text[] := '{}';
   v_moved_sizes integer[] := '{}';
 begin
-  select nullif(q.dead_letter_queue_delivery_count, 0) into v_limit
-  from towpath.queue q
-  where q.id = sweep_timed_out_deliveries.queue_id;
   with due as materialized (
     select m.consumer_group_id, m.id
     from towpath.message m
@@ -131,6 +128,10 @@ begin
   )
   select array_agg(d.consumer_group_id), array_agg(d.id) into v_groups, v_ids from due d;
   for i in 1..coalesce(cardinality(v_ids), 0) loop
+    select nullif(coalesce(g.dead_letter_queue_delivery_count, q.dead_letter_queue_delivery_count), 0) into v_limit
+    from towpath.queue q
+    left join towpath.consumer_group g on g.queue_id = q.id and g.id = v_groups[i]
+    where q.id = sweep_timed_out_deliveries.queue_id;
     -- Counts one delivery more than allowed, as a get would; the trigger decides. Where the limit was raised or lifted
     -- since, the next delivery will be allowed, and the new limit takes the row out of the index of last ones.
     update towpath.message m
@@ -242,7 +243,6 @@ begin
     where m.queue_id = sweep_expired_messages.queue_id
       and m.consumer_group_id = sweep_expired_messages.consumer_group_id
       and m.id = o.id
-    offset 0
     for update skip locked
   ) e
   where o.expire_after <= v_now;
@@ -369,6 +369,7 @@ as $$
 declare
   v_queue towpath.queue := towpath.lock_queue(purge_queue.tenancy_id, purge_queue.queue_ocid, purge_queue.if_match);
   v_request towpath.work_request;
+  v_group_ids bigint[] := '{0}';
   v_watermark bigint;
   v_started_at timestamptz;
   -- Null: the queue with all its channels.
@@ -382,6 +383,24 @@ begin
   end if;
   if details ->> 'purgeType' is null or details ->> 'purgeType' not in ('NORMAL', 'DLQ', 'BOTH') then
     perform towpath.fail('TP400', 'purgeType: must be NORMAL, DLQ or BOTH');
+  end if;
+  if details ->> 'consumerGroupId' = 'all' then
+    v_group_ids := array(
+      select 0
+      union
+      select g.id from towpath.consumer_group g where g.queue_id = v_queue.id and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
+    );
+  elsif details ->> 'consumerGroupId' is not null then
+    v_group_ids := array(
+      select g.id
+      from towpath.consumer_group g
+      where g.queue_id = v_queue.id
+        and g.ocid = details ->> 'consumerGroupId'
+        and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
+    );
+    if cardinality(v_group_ids) = 0 then
+      perform towpath.fail('TP404', 'consumerGroupId: the queue has no such consumer group');
+    end if;
   end if;
   if v_queue.lifecycle_state = 'UPDATING' then
     perform towpath.fail('TP409', 'the queue is being purged already: wait until its work request has finished');
@@ -400,8 +419,9 @@ begin
   insert into towpath.purge (
     queue_id, work_request_id, consumer_group_id, dead_letter, channel_ids, watermark, started_at
   )
-  select v_queue.id, v_request.id, 0, k.dead_letter, v_channel_ids, v_watermark, v_started_at
+  select v_queue.id, v_request.id, g.id, k.dead_letter, v_channel_ids, v_watermark, v_started_at
   from (values (false, 'NORMAL'), (true, 'DLQ')) k(dead_letter, purge_type)
+  cross join unnest(v_group_ids) g(id)
   where details ->> 'purgeType' in (k.purge_type, 'BOTH');
   -- Purged messages are not counted any more from now on.
   insert into towpath.purge_offset (
@@ -486,7 +506,7 @@ begin
   order by p.dead_letter
   limit 1;
   if not found then
-    -- What was taken off the statistics and not found any more was deleted by consumers meanwhile: it was counted twice.
+    -- What was taken off the statistics and not found any more goes back: there should be none of it.
     insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
     select o.queue_id, o.consumer_group_id, o.dead_letter, o.channel_id, o.messages, o.size_in_bytes
     from towpath.purge_offset o
@@ -542,6 +562,7 @@ begin
     g.channel_id, -count(*), -sum(g.size_in_bytes)
   from unnest(v_channel_ids, v_sizes) as g(channel_id, size_in_bytes)
   group by g.channel_id
+  order by g.channel_id
   on conflict on constraint purge_offset_pkey do update
   set messages = o.messages + excluded.messages,
     size_in_bytes = o.size_in_bytes + excluded.size_in_bytes;
@@ -606,6 +627,13 @@ begin
   delete from towpath.message_total t where t.queue_id = (request).queue_id;
   delete from towpath.purge p where p.queue_id = (request).queue_id;
   delete from towpath.purge_offset o where o.queue_id = (request).queue_id;
+  update towpath.consumer_group g
+  set lifecycle_state = 'DELETED',
+    lifecycle_details = null,
+    time_updated = clock_timestamp(),
+    version = g.version + 1
+  where g.queue_id = (request).queue_id
+    and g.lifecycle_state <> 'DELETED';
   update towpath.queue q
   set lifecycle_state = 'DELETED',
     lifecycle_details = null,
@@ -653,6 +681,8 @@ begin
     v_finished := towpath.run_purge_step(v_request, batch);
   elsif v_request.operation_type = 'DELETE_QUEUE' then
     v_finished := towpath.run_delete_step(v_request, batch);
+  elsif v_request.operation_type = 'DELETE_CONSUMER_GROUP' then
+    v_finished := towpath.run_delete_consumer_group_step(v_request, batch);
   else
     perform towpath.fail('TP409', 'there is nothing to run for ' || v_request.operation_type);
   end if;
@@ -679,6 +709,7 @@ declare
   v_count integer;
   v_total integer := 0;
   v_queue_id bigint;
+  v_group_id bigint;
 begin
   with old as (
     select t.tenancy_id, t.token from towpath.retry_token t
@@ -708,7 +739,21 @@ begin
     delete from towpath.message m where m.queue_id = v_queue_id;
     delete from towpath.message_delta d where d.queue_id = v_queue_id;
     delete from towpath.message_total t where t.queue_id = v_queue_id;
+    delete from towpath.consumer_group g where g.queue_id = v_queue_id;
     delete from towpath.queue q where q.id = v_queue_id;
+    v_total := v_total + 1;
+  end loop;
+
+  -- Consumer groups likewise.
+  for v_queue_id, v_group_id in
+    select g.queue_id, g.id from towpath.consumer_group g
+    where g.lifecycle_state = 'DELETED' and g.time_updated < v_now - interval '1 hour'
+    order by g.time_updated limit 20 for update skip locked
+  loop
+    delete from towpath.message m where m.queue_id = v_queue_id and m.consumer_group_id = v_group_id;
+    delete from towpath.message_delta d where d.queue_id = v_queue_id and d.consumer_group_id = v_group_id;
+    delete from towpath.message_total t where t.queue_id = v_queue_id and t.consumer_group_id = v_group_id;
+    delete from towpath.consumer_group g where g.queue_id = v_queue_id and g.id = v_group_id;
     v_total := v_total + 1;
   end loop;
   return v_total;

@@ -1,8 +1,12 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
+import { ConsumerGroupDirectory } from './consumer-groups/consumer-group-directory.js';
+import { ConsumerGroupsController } from './consumer-groups/consumer-groups.controller.js';
+import { ConsumerGroupsService } from './consumer-groups/consumer-groups.service.js';
 import { CONFIGURATION, type Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { Database } from './database/database.js';
+import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
@@ -17,6 +21,7 @@ import { ContentsController } from './messages/contents.controller.js';
 import { ContentsService } from './messages/contents.service.js';
 import { DeliveriesService } from './messages/deliveries.service.js';
 import { InFlightGate } from './messages/in-flight-gate.js';
+import { MessageRanges } from './messages/message-ranges.js';
 import { MessagesController } from './messages/messages.controller.js';
 import { MessagesService } from './messages/messages.service.js';
 import { Receipts } from './messages/receipts.js';
@@ -53,6 +58,8 @@ class FoundationsModule {
       { provide: TokenSeal, useValue: seal },
       PublicEndpoint,
       QueueFunctions,
+      ConsumerGroupFunctions,
+      ConsumerGroupDirectory,
       MessageFunctions,
       MaintenanceFunctions,
       QueueDirectory,
@@ -71,6 +78,7 @@ export class AppModule {
       imports: [FoundationsModule.of(foundations), IdentityModule],
       controllers: [
         QueuesController,
+        ConsumerGroupsController,
         WorkRequestsController,
         MessagesController,
         ContentsController,
@@ -82,6 +90,8 @@ export class AppModule {
         { provide: APP_PIPE, useClass: ContractPipe },
         { provide: APP_FILTER, useClass: ErrorFilter },
         QueuesService,
+        ConsumerGroupsService,
+        MessageRanges,
         WorkRequestsService,
         WorkRequestRunner,
         MessagesService,

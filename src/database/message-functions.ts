@@ -21,7 +21,9 @@ export interface MessageToPut {
 
 export interface PutMessage {
   readonly id: number;
-  readonly expireAfter: Date;
+  /** Null: no consumer group took it, so it was dropped. */
+  readonly expireAfter: Date | null;
+  readonly consumerGroupIds: readonly number[];
 }
 
 /** What proves a delivery, as SQL has it: the message and the number of its last change of hands. */
@@ -71,7 +73,7 @@ export interface Stats {
 
 const PUT: Statement = {
   name: 'put_packed_messages',
-  text: 'select id, expire_after as "expireAfter" from towpath.put_packed_messages($1, $2, $3, $4, $5, $6, $7, $8)',
+  text: 'select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds" from towpath.put_packed_messages($1, $2, $3, $4, $5, $6, $7, $8)',
 };
 const GET: Statement = {
   name: 'get_messages',

@@ -59,7 +59,7 @@ const QUEUE = `q.id as "queueId", q.ocid as id, q.tenancy_id as "tenancyId", q.c
   q.dead_letter_queue_delivery_count as "deadLetterQueueDeliveryCount",
   q.custom_encryption_key_id as "customEncryptionKeyId", q.capabilities, q.freeform_tags as "freeformTags",
   q.defined_tags as "definedTags", q.time_created as "timeCreated", q.time_updated as "timeUpdated", q.version`;
-const WORK_REQUEST = `w.id as number, w.ocid as id, w.compartment_id as "compartmentId",
+export const WORK_REQUEST = `w.id as number, w.ocid as id, w.compartment_id as "compartmentId",
   w.operation_type as "operationType", w.status, w.percent_complete as "percentComplete",
   w.entity_type as "entityType", w.action_type as "actionType", w.identifier, w.time_accepted as "timeAccepted",
   w.time_started as "timeStarted", w.time_finished as "timeFinished"`;
@@ -190,7 +190,7 @@ export class QueueFunctions {
   }
 }
 
-function one<Row>(rows: readonly Row[]): Row {
+export function one<Row>(rows: readonly Row[]): Row {
   const [row] = rows;
   if (row === undefined) throw new Error('a function that returns one row returned none');
   return row;

@@ -55,6 +55,24 @@ export interface TowpathCompartment {
   time_created: Generated<Timestamp>;
 }
 
+export interface TowpathConsumerGroup {
+  dead_letter_queue_delivery_count: number | null;
+  defined_tags: Generated<Json>;
+  display_name: string;
+  filter: Generated<string>;
+  filter_path: string | null;
+  freeform_tags: Generated<Json>;
+  id: Generated<number>;
+  lifecycle_details: string | null;
+  lifecycle_state: Generated<string>;
+  ocid: string;
+  queue_id: number;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  time_updated: Generated<Timestamp>;
+  version: Generated<number>;
+}
+
 export interface TowpathDeadLetters {
   channel_id: string | null;
   consumer_group_id: number | null;
@@ -277,6 +295,7 @@ export interface DB {
   "towpath.auth_token": TowpathAuthToken;
   "towpath.channel_stats": TowpathChannelStats;
   "towpath.compartment": TowpathCompartment;
+  "towpath.consumer_group": TowpathConsumerGroup;
   "towpath.dead_letters": TowpathDeadLetters;
   "towpath.in_flight": TowpathInFlight;
   "towpath.lease": TowpathLease;

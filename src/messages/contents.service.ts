@@ -1,10 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { MessageFunctions } from '../database/message-functions.js';
 import type { Caller } from '../identity/caller.js';
-import { QueueDirectory } from '../queues/queue-directory.js';
 import { PageTokens } from '../rest/page-token.js';
 import type { QueueStats } from './message.schemas.js';
-import { rangeOf, refuseConsumerGroup } from './messages.service.js';
+import { MessageRanges } from './message-ranges.js';
 
 const DEFAULT_LIMIT = 100;
 
@@ -20,7 +19,7 @@ interface ListChannelsRequest {
 export class ContentsService {
   constructor(
     private readonly functions: MessageFunctions,
-    private readonly directory: QueueDirectory,
+    private readonly ranges: MessageRanges,
     private readonly pages: PageTokens,
   ) {}
 
@@ -30,14 +29,14 @@ export class ContentsService {
     reference: string,
     request: { readonly channelId?: string | undefined; readonly consumerGroupId?: string | undefined },
   ): Promise<QueueStats> {
-    const target = await this.directory.find(caller, reference);
-    refuseConsumerGroup(request.consumerGroupId);
-    const { queueId, consumerGroupId } = rangeOf(target);
+    const { range } = await this.ranges.find(caller, reference, request.consumerGroupId);
+    const { queueId, consumerGroupId } = range;
     const stats = await this.functions.stats(queueId, consumerGroupId, request.channelId ?? null);
     return {
-      queue: target.deadLetter ? stats.deadLetterQueue : stats.queue,
+      queue: range.deadLetter ? stats.deadLetterQueue : stats.queue,
       dlq: stats.deadLetterQueue,
       ...(request.channelId === undefined ? {} : { channelId: request.channelId }),
+      ...(request.consumerGroupId === undefined ? {} : { consumerGroupId: request.consumerGroupId }),
     };
   }
 
@@ -47,12 +46,11 @@ export class ContentsService {
     reference: string,
     request: ListChannelsRequest,
   ): Promise<{ items: string[]; nextPage: string | null }> {
-    const target = await this.directory.find(caller, reference);
-    refuseConsumerGroup(request.consumerGroupId);
+    const { range } = await this.ranges.find(caller, reference, request.consumerGroupId);
     const limit = request.limit ?? DEFAULT_LIMIT;
-    const list = `channels of ${reference}`;
+    const list = `channels of ${reference} ${request.consumerGroupId ?? ''}`;
     const after = String(this.pages.decode(list, request.page)?.[0] ?? '');
-    const found = await this.functions.listChannels(rangeOf(target), request.channelFilter ?? null, after, limit + 1);
+    const found = await this.functions.listChannels(range, request.channelFilter ?? null, after, limit + 1);
     const items = found.slice(0, limit);
     const last = items.at(-1);
     return { items, nextPage: found.length > limit && last !== undefined ? this.pages.encode(list, [last]) : null };

@@ -2,14 +2,13 @@ import { Injectable } from '@nestjs/common';
 import { MessageFunctions, type MessageRange, type ReceiptKey } from '../database/message-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
-import { QueueDirectory } from '../queues/queue-directory.js';
 import {
   MAX_VISIBILITY,
   type DeleteMessagesResult,
   type UpdatedMessage,
   type UpdateMessagesResult,
 } from './message.schemas.js';
-import { rangeOf, refuseConsumerGroup } from './messages.service.js';
+import { MessageRanges } from './message-ranges.js';
 import { deadReceipt, Receipts } from './receipts.js';
 import { WakeUps } from './waiting/wake-ups.js';
 
@@ -23,7 +22,7 @@ interface Update {
 export class DeliveriesService {
   constructor(
     private readonly functions: MessageFunctions,
-    private readonly directory: QueueDirectory,
+    private readonly ranges: MessageRanges,
     private readonly receipts: Receipts,
     private readonly wakeUps: WakeUps,
   ) {}
@@ -63,8 +62,7 @@ export class DeliveriesService {
   }
 
   private async range(caller: Caller, queue: string, groupId: string | undefined): Promise<MessageRange> {
-    refuseConsumerGroup(groupId);
-    return rangeOf(await this.directory.find(caller, queue));
+    return (await this.ranges.find(caller, queue, groupId)).range;
   }
 
   private async updateAll(range: MessageRange, entries: readonly Update[]): Promise<(UpdatedMessage | ServiceError)[]> {

@@ -10,10 +10,11 @@ import {
 import type { Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
-import { QueueDirectory, type QueueReference } from '../queues/queue-directory.js';
+import { QueueDirectory } from '../queues/queue-directory.js';
 import { ChannelTurns } from './channel-turns.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
+import { MessageRanges } from './message-ranges.js';
 import { Receipts } from './receipts.js';
 import { WaitingRooms } from './waiting/waiting-rooms.js';
 import { WakeUps } from './waiting/wake-ups.js';
@@ -22,7 +23,6 @@ import { WakeUps } from './waiting/wake-ups.js';
 const LARGE_MESSAGE_BYTES = 512_000;
 /** The messages of one answer together (contract 4.7). */
 const MAX_RESPONSE_BYTES = 2 * 1024 * 1024;
-const PRIMARY_GROUP = 0;
 
 /** Puts and gets. What REST and STOMP do with messages, they do here. */
 @Injectable()
@@ -30,6 +30,7 @@ export class MessagesService {
   constructor(
     private readonly functions: MessageFunctions,
     private readonly directory: QueueDirectory,
+    private readonly ranges: MessageRanges,
     private readonly receipts: Receipts,
     private readonly turns: ChannelTurns,
     private readonly gate: InFlightGate,
@@ -50,11 +51,19 @@ export class MessagesService {
       );
     }
     const stored = await this.functions.put(queue.queueId, messages, this.configuration.maxChannels);
-    for (const { channelId, delayInSeconds } of messages) {
-      const inMs = delayInSeconds * 1000;
-      this.wakeUps.hint({ ...rangeOf({ queue, deadLetter: false }), channelId, inMs });
+    for (const [index, { consumerGroupIds }] of stored.entries()) {
+      const { channelId = '', delayInSeconds = 0 } = messages[index] ?? {};
+      for (const consumerGroupId of consumerGroupIds) {
+        const range = { queueId: queue.queueId, consumerGroupId, deadLetter: false };
+        this.wakeUps.hint({ ...range, channelId, inMs: delayInSeconds * 1000 });
+      }
     }
-    return { messages: stored.map(({ id, expireAfter }) => ({ id, expireAfter: expireAfter.toISOString() })) };
+    return {
+      messages: stored.map(({ id, expireAfter }) => ({
+        id,
+        ...(expireAfter === null ? {} : { expireAfter: expireAfter.toISOString() }),
+      })),
+    };
   }
 
   /**
@@ -62,9 +71,7 @@ export class MessagesService {
    * by then goes to somebody else.
    */
   async get(caller: Caller, reference: string, query: GetMessagesQuery, signal: AbortSignal): Promise<Message[]> {
-    const target = await this.directory.find(caller, reference);
-    refuseConsumerGroup(query.consumerGroupId);
-    const range = rangeOf(target);
+    const { queue, range } = await this.ranges.find(caller, reference, query.consumerGroupId);
     const request: GetRequest = {
       ...range,
       channelId: query.channelFilter ?? null,
@@ -74,7 +81,7 @@ export class MessagesService {
       deliveredTo: caller.userId,
       maxBytes: MAX_RESPONSE_BYTES,
     };
-    const timeoutMs = (query.timeoutInSeconds ?? target.queue.timeoutInSeconds) * 1000;
+    const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
     return messages.map((message) => this.toMessage(range, message));
   }
@@ -159,18 +166,6 @@ export class MessagesService {
   }
 }
 
-/** The range of messages that a reference to a queue, or to its dead letter queue, names. */
-export function rangeOf(target: QueueReference): MessageRange {
-  return { queueId: target.queue.queueId, consumerGroupId: PRIMARY_GROUP, deadLetter: target.deadLetter };
-}
-
 function rangeKeyOf({ queueId, consumerGroupId, deadLetter }: MessageRange): MessageRange {
   return { queueId, consumerGroupId, deadLetter };
-}
-
-/** No queue has consumer groups besides its primary one, which has no id of its own. */
-export function refuseConsumerGroup(id: string | undefined): void {
-  if (id !== undefined) {
-    throw new ServiceError('NotAuthorizedOrNotFound', 'consumerGroupId: the queue has no such consumer group');
-  }
 }

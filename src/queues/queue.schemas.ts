@@ -20,7 +20,28 @@ const compartmentId = identifier({
 });
 const capabilities = listOf(
   z
-    .object({ type: oneOf(['LARGE_MESSAGES'], { description: 'LARGE_MESSAGES: messages up to 512,000 bytes.' }) })
+    .object({
+      type: oneOf(['LARGE_MESSAGES', 'CONSUMER_GROUPS'], {
+        description:
+          'LARGE_MESSAGES: messages up to 512,000 bytes. CONSUMER_GROUPS: several independent ways out of the queue; ' +
+          'cannot be taken away. The other fields are for it, and used only when it is added.',
+      }),
+      isPrimaryConsumerGroupEnabled: z
+        .boolean({ error: 'must be true or false' })
+        .nullish()
+        .meta({ description: 'False: the primary consumer group is INACTIVE.', default: true }),
+      primaryConsumerGroupDisplayName: text(1, 255, {
+        description: 'Its name.',
+        default: 'Primary Consumer Group',
+      }).nullish(),
+      primaryConsumerGroupFilter: text(0, 2000, {
+        description: 'The primary consumer group takes every message: empty or absent.',
+      }).nullish(),
+      primaryConsumerGroupDeadLetterQueueDeliveryCount: integer(-1, 20, {
+        description:
+          'As deadLetterQueueDeliveryCount, for the primary consumer group; absent or -1: what the queue says.',
+      }).nullish(),
+    })
     .meta({ id: 'CapabilityDetails' }),
   0,
   8,
@@ -120,6 +141,16 @@ const anyCase = <Schema extends z.ZodType>(
 ): z.ZodType<z.output<Schema>, unknown> =>
   z.preprocess((value) => (typeof value === 'string' ? change(value) : value), schema) as never;
 
+/** How lists of named things are sorted and paged. */
+export const listQuery = {
+  sortBy: oneOf(['timeCreated', 'displayName'], { description: 'The order.', default: 'timeCreated' }).optional(),
+  sortOrder: anyCase(
+    oneOf(['ASC', 'DESC'], { description: 'Default: DESC by timeCreated, ASC by displayName. Any case.' }),
+    (value) => value.toUpperCase(),
+  ).optional(),
+  ...page,
+};
+
 export const listQueuesQuery = z.object({
   compartmentId: identifier({
     description: 'Only queues of this compartment; absent: of the whole tenancy.',
@@ -129,12 +160,7 @@ export const listQueuesQuery = z.object({
   }).optional(),
   displayName: text(1, 255, { description: 'Only queues with exactly this name.' }).optional(),
   id: identifier({ description: 'Only the queue with this OCID.' }).optional(),
-  sortBy: oneOf(['timeCreated', 'displayName'], { description: 'The order.', default: 'timeCreated' }).optional(),
-  sortOrder: anyCase(
-    oneOf(['ASC', 'DESC'], { description: 'Default: DESC by timeCreated, ASC by displayName. Any case.' }),
-    (value) => value.toUpperCase(),
-  ).optional(),
-  ...page,
+  ...listQuery,
 });
 
 const time = (description: string): z.ZodString =>

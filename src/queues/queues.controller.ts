@@ -2,10 +2,17 @@ import { Body, Controller, Delete, Get, Headers, Param, Post, Put, Query, Res } 
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import type { WorkRequest } from '../database/queue-functions.js';
 import type { Caller } from '../identity/caller.js';
 import { CurrentCaller } from '../identity/permission.js';
-import { API_VERSION, IF_MATCH_HEADER, NEXT_PAGE_HEADER, Operation, WORK_REQUEST_HEADER } from '../rest/operation.js';
+import {
+  accept,
+  API_VERSION,
+  IF_MATCH_HEADER,
+  NEXT_PAGE_HEADER,
+  Operation,
+  RETRY_TOKEN_HEADER,
+  WORK_REQUEST_HEADER,
+} from '../rest/operation.js';
 import {
   changeQueueCompartmentDetails,
   createQueueDetails,
@@ -38,13 +45,7 @@ export class QueuesController {
     permission: 'manage queues',
     success: accepted('The queue is created.'),
     errors: ['InvalidatedRetryToken', 'UnsupportedMediaType', 'PayloadTooLarge'],
-    headers: {
-      'opc-retry-token': {
-        description:
-          'For 24 hours a repeat with the same token and body answers with the first work request and creates nothing.',
-        maxLength: 64,
-      },
-    },
+    headers: RETRY_TOKEN_HEADER,
   })
   async create(
     @CurrentCaller() caller: Caller,
@@ -168,8 +169,4 @@ export class QueuesController {
   ): Promise<void> {
     accept(reply, await this.queues.purge(caller, queueId, details, ifMatch));
   }
-}
-
-function accept(reply: FastifyReply, request: WorkRequest): void {
-  void reply.header('opc-work-request-id', request.id);
 }

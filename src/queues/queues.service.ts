@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { QueueFunctions, type Queue, type WorkRequest } from '../database/queue-functions.js';
-import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
+import { checkedRetryToken, unquoted } from '../rest/conditions.js';
 import { PageTokens } from '../rest/page-token.js';
 import { WorkRequestRunner } from '../work-requests/work-request-runner.js';
 import { QueueDirectory } from './queue-directory.js';
@@ -34,10 +34,7 @@ export class QueuesService {
 
   /** Throws NotAuthorizedOrNotFound (compartment), InvalidatedRetryToken. */
   create(caller: Caller, details: object, retryToken: string | undefined): Promise<WorkRequest> {
-    if (retryToken !== undefined && !/^[\x20-\x7e]{1,64}$/.test(retryToken)) {
-      throw new ServiceError('InvalidParameter', 'opc-retry-token must have 1 to 64 printable ASCII characters');
-    }
-    return this.functions.create(caller.tenancyId, details, retryToken ?? null);
+    return this.functions.create(caller.tenancyId, details, checkedRetryToken(retryToken));
   }
 
   /** The queue and its ETag. Throws NotAuthorizedOrNotFound. */
@@ -93,17 +90,8 @@ export class QueuesService {
     return request;
   }
 
-  async purge(
-    caller: Caller,
-    id: string,
-    details: { readonly consumerGroupId?: string | undefined },
-    ifMatch: string | undefined,
-  ): Promise<WorkRequest> {
+  async purge(caller: Caller, id: string, details: object, ifMatch: string | undefined): Promise<WorkRequest> {
     const queueId = await this.existing(caller, id);
-    // A queue without consumer groups has its primary one only, so "all" is that.
-    if (details.consumerGroupId !== undefined && details.consumerGroupId !== 'all') {
-      throw new ServiceError('NotAuthorizedOrNotFound', 'consumerGroupId: the queue has no such consumer group');
-    }
     const request = await this.functions.purge(caller.tenancyId, queueId, details, unquoted(ifMatch));
     await this.directory.changed(queueId);
     this.runner.run(request.id, () => this.directory.changed(queueId));
@@ -154,9 +142,4 @@ export class QueuesService {
   private toSummary(queue: Queue): QueueCollection['items'][number] {
     return { ...this.common(queue), capabilities: queue.capabilities.map(({ type }) => type) };
   }
-}
-
-/** ETags are sent with and without quotes, and marked weak by proxies that compress. */
-function unquoted(ifMatch: string | undefined): string | null {
-  return ifMatch === undefined ? null : ifMatch.trim().replace(/^(?:W\/)?"(.*)"$/, '$1');
 }

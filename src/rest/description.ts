@@ -23,6 +23,10 @@ const PATH_PARAMETERS: Readonly<Record<string, { readonly description: string; r
     description: 'The receipt of the delivery, as getMessages gave it.',
     example: 'AAAAAAAAAAEAAAAAAAAAAAAAAAAAAAACAAAAAAAAAAH8pnJNNMIe80SXQr-ZzJFd',
   },
+  consumerGroupId: {
+    description: 'The OCID of the consumer group.',
+    example: 'ocid1.queueconsumergroup.oc1.local.amaaaaaaexample',
+  },
   workRequestId: {
     description: 'The OCID of the work request.',
     example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample',
@@ -40,6 +44,10 @@ export function describe(app: NestFastifyApplication, version: string): OpenAPIO
     .setLicense('Apache-2.0', 'https://www.apache.org/licenses/LICENSE-2.0')
     .addServer('/', 'This service')
     .addTag('queues', 'The control plane: queues and their settings. Every change answers with a work request.')
+    .addTag(
+      'consumer groups',
+      'Independent ways out of a queue, each with its own filter, deliveries and dead letters.',
+    )
     .addTag('work requests', 'What became of a change: whether it is done, and which queue it made.')
     .addTag('messages', 'The data plane, at the messagesEndpoint of a queue.')
     .addTag('operations', 'For those who run the service; without credentials.')

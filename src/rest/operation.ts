@@ -1,5 +1,6 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
 import { ApiExtension, ApiHeader, ApiOperation, ApiResponse, ApiSecurity } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
 import { HTTP_STATUS, type ErrorCode } from '../errors/service-error.js';
 import { Requires, type Permission } from '../identity/permission.js';
 
@@ -107,6 +108,17 @@ export function Operation(options: OperationOptions): MethodDecorator {
 /** The response header of operations that start a work request. */
 export const WORK_REQUEST_HEADER = {
   'opc-work-request-id': 'The work request; getWorkRequest tells when it is done and what it made.',
+} as const;
+/** Names the work request that an operation has started. */
+export function accept(reply: FastifyReply, request: { readonly id: string }): void {
+  void reply.header('opc-work-request-id', request.id);
+}
+export const RETRY_TOKEN_HEADER = {
+  'opc-retry-token': {
+    description:
+      'For 24 hours a repeat with the same token and body answers with the first work request and creates nothing.',
+    maxLength: 64,
+  },
 } as const;
 export const NEXT_PAGE_HEADER = { 'opc-next-page': 'Where the next page begins; absent on the last one.' } as const;
 export const IF_MATCH_HEADER = {

@@ -18,7 +18,16 @@ const resource = z
   .meta({ id: 'WorkRequestResource' });
 
 const workRequestFields = {
-  operationType: z.enum(['CREATE_QUEUE', 'UPDATE_QUEUE', 'DELETE_QUEUE', 'MOVE_QUEUE', 'PURGE_QUEUE']),
+  operationType: z.enum([
+    'CREATE_QUEUE',
+    'UPDATE_QUEUE',
+    'DELETE_QUEUE',
+    'MOVE_QUEUE',
+    'PURGE_QUEUE',
+    'CREATE_CONSUMER_GROUP',
+    'UPDATE_CONSUMER_GROUP',
+    'DELETE_CONSUMER_GROUP',
+  ]),
   status: z.enum(['ACCEPTED', 'IN_PROGRESS', 'FAILED', 'SUCCEEDED', 'CANCELING', 'CANCELED']),
   id: z.string().meta({ example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample' }),
   compartmentId: z.string(),

@@ -110,7 +110,7 @@ function toBody(request: WorkRequest): WorkRequestBody {
         entityType: request.entityType,
         actionType: request.actionType as WorkRequestBody['resources'][number]['actionType'],
         identifier: request.identifier,
-        entityUri: `/${API_VERSION}/queues/${request.identifier}`,
+        entityUri: `/${API_VERSION}/${request.entityType === 'QUEUE' ? 'queues' : 'consumerGroups'}/${request.identifier}`,
       },
     ],
     percentComplete: request.percentComplete,

@@ -77,6 +77,30 @@ describe('the answers', () => {
     await expectAnswer('putMessages', 200, `${queue}/messages`, {
       body: { messages: [message, message, message, { content: '' }] },
     });
+    await expectAnswer('createConsumerGroup', 409, '/consumerGroups', {
+      body: { displayName: 'group', queueId: resource!.identifier },
+    });
+    await expectAnswer('updateQueue', 202, queue, {
+      body: { capabilities: [{ type: 'LARGE_MESSAGES' }, { type: 'CONSUMER_GROUPS' }] },
+    });
+    await expectAnswer('getQueue', 200, queue);
+    const grouped = await expectAnswer('createConsumerGroup', 202, '/consumerGroups', {
+      body: { displayName: 'group', queueId: resource!.identifier, deadLetterQueueDeliveryCount: 3 },
+    });
+    const groupRequest = await expectAnswer(
+      'getWorkRequest',
+      200,
+      `/workRequests/${String(grouped.headers['opc-work-request-id'])}`,
+    );
+    const [group] = (groupRequest.json as { resources: { identifier: string }[] }).resources;
+    const groupPath = `/consumerGroups/${group!.identifier}`;
+    await expectAnswer('getConsumerGroup', 200, groupPath);
+    await expectAnswer('getConsumerGroup', 404, '/consumerGroups/x');
+    await expectAnswer('listConsumerGroups', 200, '/consumerGroups?limit=1');
+    await expectAnswer('updateConsumerGroup', 202, groupPath, { body: { deadLetterQueueDeliveryCount: -1 } });
+    await expectAnswer('updateConsumerGroup', 400, groupPath, { body: { filter: ':' } });
+    await expectAnswer('updateConsumerGroup', 412, groupPath, { body: '', headers: { 'if-match': 'x' } });
+    await expectAnswer('deleteConsumerGroup', 202, groupPath);
     await expectAnswer('putMessages', 413, `${queue}/messages`, {
       body: { messages: [{ content: 'x'.repeat(500_000) }, { content: 'x'.repeat(500_000) }] },
     });

@@ -1,6 +1,5 @@
 /*
- * What the contract (OCI Queue, sections 1.1 to 1.5 and 4.7) says, written down from it and not from our code. Consumer
- * groups are not in this release.
+ * What the contract (OCI Queue, sections 1.1 to 1.5 and 4.7) says, written down from it and not from our code.
  */
 
 export interface Operation {
@@ -18,6 +17,7 @@ export interface Operation {
 }
 
 const QUEUE = '/20210201/queues/{queueId}';
+const GROUP = '/20210201/consumerGroups/{consumerGroupId}';
 const WORK_REQUEST = '/20210201/workRequests/{workRequestId}';
 const CHANGE = {
   requestHeaders: ['if-match'],
@@ -79,6 +79,42 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     permission: 'use queues',
     errors: [409, 412, 413, 415],
   },
+  createConsumerGroup: {
+    method: 'POST',
+    path: '/20210201/consumerGroups',
+    requestHeaders: ['opc-retry-token'],
+    body: 'CreateConsumerGroupDetails',
+    success: 202,
+    answerHeaders: ['opc-work-request-id'],
+    permission: 'manage queues',
+    errors: [409, 413, 415],
+  },
+  getConsumerGroup: {
+    method: 'GET',
+    path: GROUP,
+    success: 200,
+    answer: 'ConsumerGroup',
+    answerHeaders: ['etag'],
+    permission: 'read queues',
+  },
+  listConsumerGroups: {
+    method: 'GET',
+    path: '/20210201/consumerGroups',
+    query: ['lifecycleState', 'displayName', 'id', 'queueId', 'limit', 'page', 'sortOrder', 'sortBy'],
+    success: 200,
+    answer: 'ConsumerGroupCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect queues',
+  },
+  updateConsumerGroup: {
+    method: 'PUT',
+    path: GROUP,
+    ...CHANGE,
+    body: 'UpdateConsumerGroupDetails',
+    permission: 'use queues',
+    errors: [409, 412, 413, 415],
+  },
+  deleteConsumerGroup: { method: 'DELETE', path: GROUP, ...CHANGE, permission: 'manage queues', errors: [409, 412] },
   getWorkRequest: {
     method: 'GET',
     path: WORK_REQUEST,
@@ -200,12 +236,15 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'UpdateQueueDetails.timeoutInSeconds': [0, 30],
   'UpdateQueueDetails.channelConsumptionLimit': [1, 100],
   'UpdateQueueDetails.deadLetterQueueDeliveryCount': [0, 20],
+  'CreateConsumerGroupDetails.deadLetterQueueDeliveryCount': [0, 20],
+  'UpdateConsumerGroupDetails.deadLetterQueueDeliveryCount': [-1, 20],
   'UpdateMessageDetails.visibilityInSeconds': [0, 43_200],
   'UpdateMessagesDetailsEntry.visibilityInSeconds': [0, 43_200],
   'getMessages?visibilityInSeconds': [0, 43_200],
   'getMessages?timeoutInSeconds': [0, 30],
   'getMessages?limit': [1, 20, 1],
   'listQueues?limit': [1, 1000, 100],
+  'listConsumerGroups?limit': [1, 1000, 100],
   'listWorkRequests?limit': [1, 1000, 100],
   'listWorkRequestErrors?limit': [1, 1000, 100],
   'listWorkRequestLogs?limit': [1, 1000, 100],
@@ -221,8 +260,13 @@ export const TEXTS: Readonly<Record<string, readonly [number, number]>> = {
   // Empty removes the key.
   'UpdateQueueDetails.customEncryptionKeyId': [0, 255],
   'ChangeQueueCompartmentDetails.compartmentId': [1, 255],
+  'CreateConsumerGroupDetails.displayName': [1, 255],
+  'CreateConsumerGroupDetails.queueId': [1, 255],
+  'UpdateConsumerGroupDetails.displayName': [1, 255],
+  'listConsumerGroups?displayName': [1, 255],
   'listQueues?displayName': [1, 255],
   'createQueue:opc-retry-token': [1, 64],
+  'createConsumerGroup:opc-retry-token': [1, 64],
 };
 
 /** [minimum, maximum] of the number of elements. */
@@ -237,14 +281,27 @@ const LIFECYCLE = ['CREATING', 'UPDATING', 'ACTIVE', 'DELETING', 'DELETED', 'FAI
 
 export const ENUMS: Readonly<Record<string, readonly string[]>> = {
   'PurgeQueueDetails.purgeType': ['NORMAL', 'DLQ', 'BOTH'],
-  'CapabilityDetails.type': ['LARGE_MESSAGES'],
+  'CapabilityDetails.type': ['LARGE_MESSAGES', 'CONSUMER_GROUPS'],
+  // As the queue's, by analogy.
+  'ConsumerGroup.lifecycleState': LIFECYCLE,
+  'ConsumerGroupSummary.lifecycleState': LIFECYCLE,
+  'listConsumerGroups?lifecycleState': LIFECYCLE,
   'Queue.lifecycleState': LIFECYCLE,
   'QueueSummary.lifecycleState': LIFECYCLE,
   'listQueues?lifecycleState': LIFECYCLE,
   'listQueues?sortOrder': ['ASC', 'DESC'],
   'listQueues?sortBy': ['timeCreated', 'displayName'],
   'WorkRequest.status': ['ACCEPTED', 'IN_PROGRESS', 'FAILED', 'SUCCEEDED', 'CANCELING', 'CANCELED'],
-  'WorkRequest.operationType': ['CREATE_QUEUE', 'UPDATE_QUEUE', 'DELETE_QUEUE', 'MOVE_QUEUE', 'PURGE_QUEUE'],
+  'WorkRequest.operationType': [
+    'CREATE_QUEUE',
+    'UPDATE_QUEUE',
+    'DELETE_QUEUE',
+    'MOVE_QUEUE',
+    'PURGE_QUEUE',
+    'CREATE_CONSUMER_GROUP',
+    'UPDATE_CONSUMER_GROUP',
+    'DELETE_CONSUMER_GROUP',
+  ],
   'WorkRequestResource.actionType': ['CREATED', 'UPDATED', 'DELETED', 'IN_PROGRESS', 'RELATED'],
 };
 
@@ -264,6 +321,19 @@ const SUMMARY = [
   'definedTags',
   'systemTags',
   'capabilities',
+] as const;
+const GROUP_SUMMARY = [
+  'id',
+  'displayName',
+  'queueId',
+  'lifecycleState',
+  'lifecycleDetails?',
+  'filter',
+  'timeCreated',
+  'timeUpdated',
+  'freeformTags',
+  'definedTags',
+  'systemTags',
 ] as const;
 const SETTINGS = [
   'visibilityInSeconds?',
@@ -293,7 +363,33 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   UpdateQueueDetails: ['displayName?', ...SETTINGS],
   ChangeQueueCompartmentDetails: ['compartmentId'],
   PurgeQueueDetails: ['purgeType', 'channelIds?', 'consumerGroupId?'],
-  CapabilityDetails: ['type'],
+  CapabilityDetails: [
+    'type',
+    'isPrimaryConsumerGroupEnabled?',
+    'primaryConsumerGroupDisplayName?',
+    'primaryConsumerGroupFilter?',
+    'primaryConsumerGroupDeadLetterQueueDeliveryCount?',
+  ],
+  CreateConsumerGroupDetails: [
+    'displayName',
+    'queueId',
+    'filter?',
+    'isEnabled?',
+    'deadLetterQueueDeliveryCount?',
+    'freeformTags?',
+    'definedTags?',
+  ],
+  UpdateConsumerGroupDetails: [
+    'displayName?',
+    'filter?',
+    'isEnabled?',
+    'deadLetterQueueDeliveryCount?',
+    'freeformTags?',
+    'definedTags?',
+  ],
+  ConsumerGroup: [...GROUP_SUMMARY, 'deadLetterQueueDeliveryCount?'],
+  ConsumerGroupSummary: GROUP_SUMMARY,
+  ConsumerGroupCollection: ['items'],
   PutMessagesDetails: ['messages'],
   // delayInSeconds is ours.
   PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?'],

@@ -169,7 +169,7 @@ describe('fields: ranges, edges and how they are written', () => {
       ['definedTags', { a: JSON.parse('{"__proto__":{"x":1}}') }],
       ['definedTags', { a: { b: [[[[[[[[1]]]]]]]] } }],
       ['capabilities', [{}]],
-      ['capabilities', [{ type: 'CONSUMER_GROUPS' }]],
+      ['capabilities', [{ type: 'OTHER' }]],
       ['capabilities', ['LARGE_MESSAGES']],
       ['capabilities', { type: 'LARGE_MESSAGES' }],
       ['capabilities', Array.from({ length: 9 }, () => ({ type: 'LARGE_MESSAGES' }))],

@@ -153,6 +153,7 @@ interface Fixture {
   readonly queueId: string;
   readonly receipt: string;
   readonly workRequestId: string;
+  readonly consumerGroupId: string;
 }
 
 interface Place {
@@ -211,13 +212,27 @@ describe('hostile input', () => {
     await pods.test.sql(`
       with m as (delete from towpath.message), d as (delete from towpath.message_delta),
         t as (delete from towpath.message_total), l as (delete from towpath.work_request_log),
-        w as (delete from towpath.work_request), r as (delete from towpath.retry_token)
+        w as (delete from towpath.work_request), r as (delete from towpath.retry_token),
+        g as (delete from towpath.consumer_group)
       delete from towpath.queue`);
-    const queueId = await client.createQueue({ compartmentId, deadLetterQueueDeliveryCount: 0 });
+    const queueId = await client.createQueue({
+      compartmentId,
+      deadLetterQueueDeliveryCount: 0,
+      capabilities: [{ type: 'CONSUMER_GROUPS' }],
+    });
     await client.put(queueId, 'in flight', 'visible', 'visible too');
     const [message] = await client.get(queueId, 'limit=1&visibilityInSeconds=43200');
     const { items } = (await client.call({ path: '/workRequests?limit=1' })).json as { items: { id: string }[] };
-    return { queueId, receipt: message!.receipt, workRequestId: items[0]!.id };
+    await client.call({ method: 'POST', path: '/consumerGroups', body: { displayName: 'group', queueId } });
+    const groups = (await client.call({ path: '/consumerGroups?displayName=group' })).json as {
+      items: { id: string }[];
+    };
+    return {
+      queueId,
+      receipt: message!.receipt,
+      workRequestId: items[0]!.id,
+      consumerGroupId: groups.items[0]!.id,
+    };
   }
 
   async function settled(): Promise<void> {
@@ -236,7 +251,13 @@ describe('hostile input', () => {
     if (schema === undefined) return undefined;
     const { example } = resolve(document, schema);
     const text = JSON.stringify(example, (key, value: unknown) =>
-      key === 'compartmentId' ? pods.credentials.compartmentId : key === 'receipt' ? fixture.receipt : value,
+      key === 'compartmentId'
+        ? pods.credentials.compartmentId
+        : key === 'receipt'
+          ? fixture.receipt
+          : key === 'queueId'
+            ? fixture.queueId
+            : value,
     );
     return JSON.parse(text) as Record<string, unknown>;
   }
@@ -246,6 +267,7 @@ describe('hostile input', () => {
       queueId: fixture.queueId,
       messageReceipt: fixture.receipt,
       workRequestId: fixture.workRequestId,
+      consumerGroupId: fixture.consumerGroupId,
       ...changes,
     };
     return operation.path.slice(API.length).replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? '');

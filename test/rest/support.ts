@@ -186,7 +186,8 @@ export async function digestOf(pods: TestPods): Promise<string> {
   const [row] = await pods.test.sql<{ digest: string }>(`
     select md5(concat(
       (select string_agg(q::text, '|' order by q.id) from towpath.queue q),
-      (select string_agg(m::text, '|' order by m.queue_id, m.id) from towpath.message m),
+      (select string_agg(g::text, '|' order by g.queue_id, g.id) from towpath.consumer_group g),
+      (select string_agg(m::text, '|' order by m.queue_id, m.consumer_group_id, m.id) from towpath.message m),
       (select count(*) from towpath.work_request)
     )) as digest`);
   return row!.digest;

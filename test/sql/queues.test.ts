@@ -90,7 +90,7 @@ describe('create_queue', () => {
       code: 'TP404',
     });
     await expect(
-      create(tenancy, { displayName: 'a', compartmentId: tenancy, capabilities: [{ type: 'CONSUMER_GROUPS' }] }),
+      create(tenancy, { displayName: 'a', compartmentId: tenancy, capabilities: [{ type: 'OTHER' }] }),
     ).rejects.toMatchObject({ code: 'TP400' });
     expect(await list(tenancy)).toEqual([]);
   });

@@ -4,6 +4,8 @@ create schema towpath;
 
 comment on schema towpath is 'The message queues of Towpath.';
 
+create sequence towpath.consumer_group_id as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
 create sequence towpath.message_id as bigint start 1 increment 1 minvalue 1 maxvalue 9007199254740991 cache 1;
 
 create table towpath.api_key (
@@ -55,6 +57,37 @@ create table towpath.compartment (
 );
 
 comment on table towpath.compartment is 'One row per compartment. The root compartment of a tenancy has the tenancy''s own id, as in OCI.';
+
+create table towpath.consumer_group (
+  queue_id bigint not null,
+  id bigint not null default nextval('towpath.consumer_group_id'::regclass),
+  ocid text collate "C" not null,
+  tenancy_id text collate "C" not null,
+  display_name text collate "C" not null,
+  lifecycle_state text not null default 'ACTIVE'::text,
+  lifecycle_details text,
+  filter text not null default ''::text,
+  filter_path jsonpath,
+  dead_letter_queue_delivery_count integer,
+  freeform_tags jsonb not null default '{}'::jsonb,
+  defined_tags jsonb not null default '{}'::jsonb,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  time_updated timestamp with time zone not null default clock_timestamp(),
+  version bigint not null default 1,
+  constraint consumer_group_pkey PRIMARY KEY (queue_id, id),
+  constraint consumer_group_ocid_is_unique UNIQUE (ocid),
+  constraint consumer_group_dead_letter_queue_delivery_count_is_0_to_20 CHECK (((dead_letter_queue_delivery_count >= 0) AND (dead_letter_queue_delivery_count <= 20))),
+  constraint consumer_group_name_has_1_to_255_characters CHECK (((length(display_name) >= 1) AND (length(display_name) <= 255))),
+  constraint consumer_group_state_is_known CHECK ((lifecycle_state = ANY (ARRAY['ACTIVE'::text, 'INACTIVE'::text, 'DELETING'::text, 'DELETED'::text]))),
+  constraint the_primary_group_has_no_filter CHECK (((id <> 0) OR ((filter = ''::text) AND (filter_path IS NULL))))
+);
+
+comment on table towpath.consumer_group is 'One row per consumer group of a queue with the capability CONSUMER_GROUPS.';
+
+CREATE INDEX consumer_group_by_name ON towpath.consumer_group USING btree (tenancy_id, display_name, queue_id, id);
+CREATE INDEX consumer_group_by_time ON towpath.consumer_group USING btree (tenancy_id, time_created, queue_id, id);
+CREATE INDEX consumer_group_deleted ON towpath.consumer_group USING btree (time_updated) WHERE (lifecycle_state = 'DELETED'::text);
+CREATE UNIQUE INDEX consumer_group_name_is_unique ON towpath.consumer_group USING btree (queue_id, lower(display_name)) WHERE (lifecycle_state <> ALL (ARRAY['DELETING'::text, 'DELETED'::text]));
 
 create table towpath.lease (
   name text collate "C" not null,
@@ -435,6 +468,40 @@ $function$;
 
 comment on function towpath.add_auth_token(text,text,bytea) is 'Stores the SHA-256 of an auth token, a user''s passcode on STOMP, and returns the row. TP404 user.';
 
+CREATE OR REPLACE FUNCTION towpath.add_primary_consumer_group(queue towpath.queue, capabilities jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_capability jsonb;
+begin
+  select c into v_capability
+  from jsonb_array_elements(nullif(add_primary_consumer_group.capabilities, 'null')) c
+  where c ->> 'type' = 'CONSUMER_GROUPS'
+  limit 1;
+  if not found or exists (
+    select from towpath.consumer_group g where g.queue_id = (queue).id and g.id = 0
+  ) then
+    return;
+  end if;
+  if coalesce(v_capability ->> 'primaryConsumerGroupFilter', '') <> '' then
+    perform towpath.fail('TP400', 'primaryConsumerGroupFilter: the primary consumer group takes every message and has no filter');
+  end if;
+  insert into towpath.consumer_group (
+    queue_id, id, ocid, tenancy_id, display_name, lifecycle_state, dead_letter_queue_delivery_count
+  )
+  values (
+    (queue).id, 0, towpath.new_ocid('queueconsumergroup'), (queue).tenancy_id,
+    coalesce(v_capability ->> 'primaryConsumerGroupDisplayName', 'Primary Consumer Group'),
+    case when (v_capability ->> 'isPrimaryConsumerGroupEnabled')::boolean is false then 'INACTIVE' else 'ACTIVE' end,
+    nullif((v_capability ->> 'primaryConsumerGroupDeadLetterQueueDeliveryCount')::integer, -1)
+  );
+end;
+$function$;
+
+comment on function towpath.add_primary_consumer_group(towpath.queue,jsonb) is 'Gives a queue the row of its primary consumer group where these capabilities (null: none) have CONSUMER_GROUPS and it has none yet. TP400 for a filter.';
+
 CREATE OR REPLACE FUNCTION towpath.add_signing_key(tenancy_id text, user_id text, fingerprint text, public_key text)
  RETURNS towpath.signing_key
  LANGUAGE plpgsql
@@ -458,6 +525,23 @@ end;
 $function$;
 
 comment on function towpath.add_signing_key(text,text,text,text) is 'Lets a user sign requests with the private half of this RSA key (PEM, SubjectPublicKeyInfo). The fingerprint is the caller''s to compute. TP404 user, TP400 where the user has it already.';
+
+CREATE OR REPLACE FUNCTION towpath.capability_types(capabilities jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select coalesce(
+    (
+      select jsonb_agg(distinct jsonb_build_object('type', c -> 'type'))
+      from jsonb_array_elements(nullif(capability_types.capabilities, 'null')) c
+    ),
+    '[]'
+  );
+$function$;
+
+comment on function towpath.capability_types(jsonb) is 'The capabilities (null: none) without what was said about them for the moment they are added.';
 
 CREATE OR REPLACE FUNCTION towpath.change_queue_compartment(tenancy_id text, queue_ocid text, compartment_id text, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -491,9 +575,10 @@ AS $function$
 begin
   if exists (
     select from jsonb_array_elements(check_capabilities.capabilities) c
-    where c ->> 'type' is distinct from 'LARGE_MESSAGES'
+    where c ->> 'type' is null
+      or c ->> 'type' not in ('LARGE_MESSAGES', 'CONSUMER_GROUPS')
   ) then
-    perform towpath.fail('TP400', 'capabilities: the type is LARGE_MESSAGES; others are not available in this release');
+    perform towpath.fail('TP400', 'capabilities: the type must be LARGE_MESSAGES or CONSUMER_GROUPS');
   end if;
 end;
 $function$;
@@ -684,6 +769,56 @@ $function$;
 
 comment on function towpath.create_compartment(text,text,text) is 'Creates a compartment inside another of the same tenancy (null or the tenancy''s id: the root) and returns it. TP404 where the parent is not one of the tenancy''s, TP400 where the name is taken.';
 
+CREATE OR REPLACE FUNCTION towpath.create_consumer_group(tenancy_id text, details jsonb, filter_path jsonpath DEFAULT NULL::jsonpath, retry_token text DEFAULT NULL::text)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_digest constant text := encode(
+    sha256(convert_to('CREATE_CONSUMER_GROUP' || create_consumer_group.details::text, 'UTF8')), 'hex'
+  );
+  v_request towpath.work_request := towpath.repeated_request(create_consumer_group.tenancy_id, retry_token, v_digest);
+  v_queue towpath.queue;
+  v_group towpath.consumer_group;
+begin
+  if v_request.id is not null then
+    return v_request;
+  end if;
+  v_queue := towpath.lock_queue(create_consumer_group.tenancy_id, details ->> 'queueId', null);
+  if not towpath.has_consumer_groups(v_queue) then
+    perform towpath.fail('TP409', 'the queue has no consumer groups: update it with the capability CONSUMER_GROUPS first');
+  end if;
+  if exists (
+    select from towpath.consumer_group g
+    where g.queue_id = v_queue.id
+      and lower(g.display_name) = lower(details ->> 'displayName')
+      and g.lifecycle_state not in ('DELETING', 'DELETED')
+  ) then
+    perform towpath.fail('TP400', 'displayName: another consumer group of the queue has this name, in whatever case');
+  end if;
+  insert into towpath.consumer_group (
+    queue_id, ocid, tenancy_id, display_name, lifecycle_state, filter, filter_path, dead_letter_queue_delivery_count,
+    freeform_tags, defined_tags
+  )
+  values (
+    v_queue.id, towpath.new_ocid('queueconsumergroup'), v_queue.tenancy_id, details ->> 'displayName',
+    case when (details ->> 'isEnabled')::boolean is false then 'INACTIVE' else 'ACTIVE' end,
+    coalesce(details ->> 'filter', ''), create_consumer_group.filter_path,
+    nullif((details ->> 'deadLetterQueueDeliveryCount')::integer, -1),
+    coalesce(details -> 'freeformTags', '{}'), coalesce(details -> 'definedTags', '{}')
+  )
+  returning * into v_group;
+  v_request := towpath.record_work_request(
+    v_queue, 'CREATE_CONSUMER_GROUP', 'CREATED', '{}', 'CONSUMER_GROUP', v_group.ocid
+  );
+  perform towpath.remember_request(create_consumer_group.tenancy_id, retry_token, v_digest, v_request);
+  return v_request;
+end;
+$function$;
+
+comment on function towpath.create_consumer_group(text,jsonb,jsonpath,text) is 'Creates a consumer group from CreateConsumerGroupDetails; filter_path is what the caller compiled its filter to. It gets what is put from now on. Returns the finished work request, whose identifier is the group''s OCID. TP404 queue, TP409 without the capability, TP400 name taken.';
+
 CREATE OR REPLACE FUNCTION towpath.create_first_identity(tenancy_name text, compartment_name text, user_name text, fingerprint text, public_key text, api_key_prefix text, api_key_digest bytea, auth_token_digest bytea, OUT created boolean, OUT tenancy_id text, OUT compartment_id text, OUT user_id text)
  RETURNS record
  LANGUAGE plpgsql
@@ -720,25 +855,11 @@ AS $function$
 declare
   v_digest constant text := encode(sha256(convert_to('CREATE_QUEUE' || create_queue.details::text, 'UTF8')), 'hex');
   v_now constant timestamptz := clock_timestamp();
+  v_request towpath.work_request := towpath.repeated_request(create_queue.tenancy_id, retry_token, v_digest);
   v_queue towpath.queue;
-  v_request towpath.work_request;
-  v_known towpath.retry_token;
 begin
-  if create_queue.retry_token is not null then
-    -- Two requests with the same token at once: the second waits here until the first has committed.
-    perform pg_advisory_xact_lock(hashtextextended(create_queue.tenancy_id || ' ' || create_queue.retry_token, 0));
-    select t.* into v_known
-    from towpath.retry_token t
-    where t.tenancy_id = create_queue.tenancy_id
-      and t.token = create_queue.retry_token
-      and t.time_created > v_now - interval '24 hours';
-    if found then
-      if v_known.request_digest <> v_digest then
-        perform towpath.fail('TP4RT', 'opc-retry-token was used within 24 hours for another request: use a new one');
-      end if;
-      select w.* into v_request from towpath.work_request w where w.id = v_known.work_request_id;
-      return v_request;
-    end if;
+  if v_request.id is not null then
+    return v_request;
   end if;
   perform towpath.check_compartment(create_queue.tenancy_id, details ->> 'compartmentId');
   perform towpath.check_capabilities(coalesce(details -> 'capabilities', '[]'));
@@ -755,21 +876,15 @@ begin
     coalesce((details ->> 'channelConsumptionLimit')::integer, 100),
     coalesce((details ->> 'deadLetterQueueDeliveryCount')::integer, 5),
     nullif(details ->> 'customEncryptionKeyId', ''),
-    coalesce(details -> 'capabilities', '[]'),
+    towpath.capability_types(details -> 'capabilities'),
     coalesce(details -> 'freeformTags', '{}'),
     coalesce(details -> 'definedTags', '{}'),
     v_now, v_now
   )
   returning * into v_queue;
+  perform towpath.add_primary_consumer_group(v_queue, details -> 'capabilities');
   v_request := towpath.record_work_request(v_queue, 'CREATE_QUEUE', 'CREATED');
-  if create_queue.retry_token is not null then
-    insert into towpath.retry_token as t (tenancy_id, token, request_digest, work_request_id, time_created)
-    values (create_queue.tenancy_id, create_queue.retry_token, v_digest, v_request.id, v_now)
-    on conflict on constraint retry_token_pkey do update
-    set request_digest = excluded.request_digest,
-      work_request_id = excluded.work_request_id,
-      time_created = excluded.time_created;
-  end if;
+  perform towpath.remember_request(create_queue.tenancy_id, retry_token, v_digest, v_request);
   return v_request;
 end;
 $function$;
@@ -823,6 +938,35 @@ $function$;
 
 comment on function towpath.create_user(text,text) is 'Creates a user of a tenancy and returns it. TP404 tenancy, TP400 where the name is taken.';
 
+CREATE OR REPLACE FUNCTION towpath.delete_consumer_group(tenancy_id text, consumer_group_ocid text, if_match text DEFAULT NULL::text)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.consumer_group := towpath.lock_consumer_group(
+    delete_consumer_group.tenancy_id, delete_consumer_group.consumer_group_ocid, delete_consumer_group.if_match
+  );
+  v_queue towpath.queue;
+begin
+  if v_group.id = 0 then
+    perform towpath.fail('TP409', 'the primary consumer group cannot be deleted; it can be disabled');
+  end if;
+  update towpath.consumer_group g
+  set lifecycle_state = 'DELETING',
+    lifecycle_details = 'Deleting messages',
+    time_updated = clock_timestamp(),
+    version = g.version + 1
+  where g.queue_id = v_group.queue_id and g.id = v_group.id;
+  select q.* into v_queue from towpath.queue q where q.id = v_group.queue_id;
+  return towpath.record_work_request(
+    v_queue, 'DELETE_CONSUMER_GROUP', 'IN_PROGRESS', '{}', 'CONSUMER_GROUP', v_group.ocid
+  );
+end;
+$function$;
+
+comment on function towpath.delete_consumer_group(text,text,text) is 'Starts the deletion of a consumer group: it takes and gives no messages from now on; run_work_request_step removes its messages in bounded batches. TP404, TP409 (the primary one), TP412.';
+
 CREATE OR REPLACE FUNCTION towpath.delete_messages(queue_id bigint, consumer_group_id bigint, dead_letter boolean, ids bigint[], receipt_numbers bigint[])
  RETURNS SETOF boolean
  LANGUAGE plpgsql
@@ -834,13 +978,21 @@ CREATE OR REPLACE FUNCTION towpath.delete_messages(queue_id bigint, consumer_gro
 AS $function$
 declare
   v_now constant timestamptz := clock_timestamp();
+  v_purge towpath.purge;
   v_entry record;
   v_channel_id text;
   v_size integer;
+  v_dead_lettered_at timestamptz;
   v_deleted boolean[] := array_fill(false, array[cardinality(ids)]);
   v_channel_ids text[] := '{}';
   v_sizes integer[] := '{}';
+  v_purged boolean[] := '{}';
 begin
+  select p.* into v_purge
+  from towpath.purge p
+  where p.queue_id = delete_messages.queue_id
+    and p.consumer_group_id = delete_messages.consumer_group_id
+    and p.dead_letter = delete_messages.dead_letter;
   -- In the order of the ids, so each delete locks its row in turn. A receipt that stands twice deletes once.
   for v_entry in
     select e.id, e.receipt_number, e.n
@@ -854,19 +1006,41 @@ begin
       and m.receipt_number = v_entry.receipt_number
       and m.dead_letter = delete_messages.dead_letter
       and m.expire_after > v_now
-    returning m.channel_id, m.size_in_bytes into v_channel_id, v_size;
+    returning m.channel_id, m.size_in_bytes, m.dead_lettered_at into v_channel_id, v_size, v_dead_lettered_at;
     if found then
       v_deleted[v_entry.n] := true;
       v_channel_ids := v_channel_ids || v_channel_id;
       v_sizes := v_sizes || v_size;
+      v_purged := v_purged || coalesce(
+        v_entry.id <= v_purge.watermark
+        and (not v_purge.dead_letter or v_dead_lettered_at < v_purge.started_at)
+        and (v_purge.channel_ids is null or v_channel_id = any (v_purge.channel_ids)),
+        false
+      );
     end if;
   end loop;
   if cardinality(v_sizes) > 0 then
     insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
     select delete_messages.queue_id, delete_messages.consumer_group_id, delete_messages.dead_letter,
       g.channel_id, -count(*), -sum(g.size_in_bytes)
-    from unnest(v_channel_ids, v_sizes) as g(channel_id, size_in_bytes)
+    from unnest(v_channel_ids, v_sizes, v_purged) as g(channel_id, size_in_bytes, is_purged)
+    where not g.is_purged
     group by g.channel_id;
+  end if;
+  if true = any (v_purged) then
+    -- The purge has taken it off the statistics already. The order is that in which the purge locks these rows too.
+    insert into towpath.purge_offset as o (
+      queue_id, work_request_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes
+    )
+    select v_purge.queue_id, v_purge.work_request_id, v_purge.consumer_group_id, v_purge.dead_letter,
+      g.channel_id, -count(*), -sum(g.size_in_bytes)
+    from unnest(v_channel_ids, v_sizes, v_purged) as g(channel_id, size_in_bytes, is_purged)
+    where g.is_purged
+    group by g.channel_id
+    order by g.channel_id
+    on conflict on constraint purge_offset_pkey do update
+    set messages = o.messages + excluded.messages,
+      size_in_bytes = o.size_in_bytes + excluded.size_in_bytes;
   end if;
   return query select d from unnest(v_deleted) d;
 end;
@@ -920,6 +1094,28 @@ AS $function$
 $function$;
 
 comment on function towpath.find_api_key(bytea) is 'Returns the bearer key with this SHA-256; no row where there is none.';
+
+CREATE OR REPLACE FUNCTION towpath.find_consumer_group(tenancy_id text, consumer_group_ocid text)
+ RETURNS towpath.consumer_group
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.consumer_group;
+begin
+  select g.* into v_group
+  from towpath.consumer_group g
+  where g.ocid = find_consumer_group.consumer_group_ocid
+    and (find_consumer_group.tenancy_id is null or g.tenancy_id = find_consumer_group.tenancy_id);
+  if not found then
+    perform towpath.fail('TP404', 'consumer group ' || coalesce(consumer_group_ocid, '') || ' does not exist or you may not see it');
+  end if;
+  return v_group;
+end;
+$function$;
+
+comment on function towpath.find_consumer_group(text,text) is 'Returns the consumer group with this OCID in this tenancy (null: in any, for operators). TP404 where there is none.';
 
 CREATE OR REPLACE FUNCTION towpath.find_first_tenancy()
  RETURNS SETOF towpath.tenancy
@@ -1104,6 +1300,7 @@ declare
   v_count integer;
   v_total integer := 0;
   v_queue_id bigint;
+  v_group_id bigint;
 begin
   with old as (
     select t.tenancy_id, t.token from towpath.retry_token t
@@ -1133,7 +1330,21 @@ begin
     delete from towpath.message m where m.queue_id = v_queue_id;
     delete from towpath.message_delta d where d.queue_id = v_queue_id;
     delete from towpath.message_total t where t.queue_id = v_queue_id;
+    delete from towpath.consumer_group g where g.queue_id = v_queue_id;
     delete from towpath.queue q where q.id = v_queue_id;
+    v_total := v_total + 1;
+  end loop;
+
+  -- Consumer groups likewise.
+  for v_queue_id, v_group_id in
+    select g.queue_id, g.id from towpath.consumer_group g
+    where g.lifecycle_state = 'DELETED' and g.time_updated < v_now - interval '1 hour'
+    order by g.time_updated limit 20 for update skip locked
+  loop
+    delete from towpath.message m where m.queue_id = v_queue_id and m.consumer_group_id = v_group_id;
+    delete from towpath.message_delta d where d.queue_id = v_queue_id and d.consumer_group_id = v_group_id;
+    delete from towpath.message_total t where t.queue_id = v_queue_id and t.consumer_group_id = v_group_id;
+    delete from towpath.consumer_group g where g.queue_id = v_queue_id and g.id = v_group_id;
     v_total := v_total + 1;
   end loop;
   return v_total;
@@ -1157,6 +1368,7 @@ declare
   v_now timestamptz;
   v_visible_after timestamptz;
   v_delivery_limit integer;
+  v_group_state text;
   v_channel_id text;
   v_oldest timestamptz;
   v_wrapped boolean := false;
@@ -1178,6 +1390,17 @@ begin
   end if;
   v_now := clock_timestamp();
   v_delivery_limit := nullif(v_queue.dead_letter_queue_delivery_count, 0);
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select nullif(coalesce(g.dead_letter_queue_delivery_count, v_queue.dead_letter_queue_delivery_count), 0), g.lifecycle_state
+    into v_delivery_limit, v_group_state
+    from towpath.consumer_group g
+    where g.queue_id = v_queue.id and g.id = get_messages.consumer_group_id;
+    if not found or v_group_state in ('DELETING', 'DELETED') then
+      perform towpath.fail('TP404', 'the consumer group does not exist or you may not use it');
+    elsif v_group_state <> 'ACTIVE' then
+      perform towpath.fail('TP409', 'the consumer group is ' || v_group_state || ': it gives no messages');
+    end if;
+  end if;
   v_visible_after := v_now + make_interval(secs => coalesce(visibility_in_seconds, v_queue.visibility_in_seconds));
   if v_queue.lifecycle_state = 'UPDATING' then
     select p.* into v_purge
@@ -1374,6 +1597,17 @@ $function$;
 
 comment on function towpath.give_lease_back(text,text) is 'Ends a lease early, so that the next pod need not wait for it.';
 
+CREATE OR REPLACE FUNCTION towpath.has_consumer_groups(queue towpath.queue)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select (queue).capabilities @> '[{"type": "CONSUMER_GROUPS"}]';
+$function$;
+
+comment on function towpath.has_consumer_groups(towpath.queue) is 'True where the queue has the capability CONSUMER_GROUPS.';
+
 CREATE OR REPLACE FUNCTION towpath.list_channels(queue_id bigint, consumer_group_id bigint DEFAULT 0, dead_letter boolean DEFAULT false, channel_id text DEFAULT NULL::text, after_channel_id text DEFAULT ''::text, max_channels integer DEFAULT 1000)
  RETURNS SETOF text
  LANGUAGE plpgsql
@@ -1427,6 +1661,57 @@ end;
 $function$;
 
 comment on function towpath.list_channels(bigint,bigint,boolean,text,text,integer) is 'Returns the ids of channels that hold messages (dead_letter: dead letters), in order, after after_channel_id, at most max_channels; with channel_id only that one. One look at the index per channel. TP404 queue.';
+
+CREATE OR REPLACE FUNCTION towpath.list_consumer_groups(tenancy_id text, queue_ocid text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, consumer_group_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_queue_id bigint DEFAULT NULL::bigint, after_id bigint DEFAULT NULL::bigint, max_groups integer DEFAULT 100)
+ RETURNS SETOF towpath.consumer_group
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_queue_id bigint;
+begin
+  if list_consumer_groups.queue_ocid is not null then
+    v_queue_id := (towpath.find_queue(list_consumer_groups.tenancy_id, list_consumer_groups.queue_ocid)).id;
+  end if;
+  -- A tenancy has few of them: the filtered ones are sorted, and the page cut out.
+  return query
+  with matching as (
+    select g.*
+    from towpath.consumer_group g
+    where g.tenancy_id = list_consumer_groups.tenancy_id
+      and (v_queue_id is null or g.queue_id = v_queue_id)
+      and (g.lifecycle_state = list_consumer_groups.lifecycle_state
+        or (list_consumer_groups.lifecycle_state is null
+          and (g.lifecycle_state <> 'DELETED' or g.ocid = list_consumer_groups.consumer_group_ocid)))
+      and (list_consumer_groups.display_name is null or g.display_name = list_consumer_groups.display_name)
+      and (list_consumer_groups.consumer_group_ocid is null or g.ocid = list_consumer_groups.consumer_group_ocid)
+  )
+  select g.*
+  from matching g
+  where after_id is null
+    or case
+      when list_consumer_groups.sort_by = 'displayName' and ascending
+        then (g.display_name, g.queue_id, g.id) > (after_name, after_queue_id, after_id)
+      when list_consumer_groups.sort_by = 'displayName'
+        then (g.display_name, g.queue_id, g.id) < (after_name, after_queue_id, after_id)
+      when ascending then (g.time_created, g.queue_id, g.id) > (after_time, after_queue_id, after_id)
+      else (g.time_created, g.queue_id, g.id) < (after_time, after_queue_id, after_id)
+    end
+  order by
+    case when list_consumer_groups.sort_by = 'displayName' and ascending then g.display_name end,
+    case when list_consumer_groups.sort_by = 'displayName' and not ascending then g.display_name end desc,
+    case when list_consumer_groups.sort_by <> 'displayName' and ascending then g.time_created end,
+    case when list_consumer_groups.sort_by <> 'displayName' and not ascending then g.time_created end desc,
+    case when ascending then g.queue_id end,
+    case when ascending then g.id end,
+    g.queue_id desc,
+    g.id desc
+  limit max_groups;
+end;
+$function$;
+
+comment on function towpath.list_consumer_groups(text,text,text,text,text,text,boolean,timestamp with time zone,text,bigint,bigint,integer) is 'Returns consumer groups of a tenancy, filtered (null: not), sorted by timeCreated or displayName, after the cursor, at most max_groups. TP404 queue.';
 
 CREATE OR REPLACE FUNCTION towpath.list_queues(tenancy_id text, compartment_id text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, queue_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_id bigint DEFAULT NULL::bigint, max_queues integer DEFAULT 100)
  RETURNS SETOF towpath.queue
@@ -1517,6 +1802,38 @@ end;
 $function$;
 
 comment on function towpath.list_work_requests(text,text,text,bigint,integer) is 'Returns work requests of a tenancy, newest first, filtered (null: not), older than the cursor, at most max_requests.';
+
+CREATE OR REPLACE FUNCTION towpath.lock_consumer_group(tenancy_id text, consumer_group_ocid text, if_match text)
+ RETURNS towpath.consumer_group
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.consumer_group := towpath.find_consumer_group(
+    lock_consumer_group.tenancy_id, lock_consumer_group.consumer_group_ocid
+  );
+  v_queue towpath.queue;
+begin
+  -- The queue's row first, as everything that changes a queue does.
+  select q.* into v_queue from towpath.queue q where q.id = v_group.queue_id for update;
+  select g.* into v_group
+  from towpath.consumer_group g
+  where g.queue_id = v_group.queue_id and g.id = v_group.id
+  for update;
+  if not found or v_group.lifecycle_state = 'DELETED' or v_queue.lifecycle_state in ('DELETING', 'DELETED') then
+    perform towpath.fail('TP404', 'the consumer group does not exist or you may not change it');
+  end if;
+  if lock_consumer_group.if_match is not null and lock_consumer_group.if_match not in ('*', v_group.version::text) then
+    perform towpath.fail('TP412', 'the consumer group was changed since you read it: its ETag is now ' || v_group.version);
+  end if;
+  if v_group.lifecycle_state = 'DELETING' then
+    perform towpath.fail('TP409', 'the consumer group is being deleted');
+  end if;
+  return v_group;
+end;
+$function$;
+
+comment on function towpath.lock_consumer_group(text,text,text) is 'Locks a consumer group for a change and returns it. TP404 where there is none, TP412 where if_match (null: any) is not its version, TP409 where it is being deleted.';
 
 CREATE OR REPLACE FUNCTION towpath.lock_queue(tenancy_id text, queue_ocid text, if_match text)
  RETURNS towpath.queue
@@ -1655,6 +1972,7 @@ AS $function$
 declare
   v_queue towpath.queue := towpath.lock_queue(purge_queue.tenancy_id, purge_queue.queue_ocid, purge_queue.if_match);
   v_request towpath.work_request;
+  v_group_ids bigint[] := '{0}';
   v_watermark bigint;
   v_started_at timestamptz;
   -- Null: the queue with all its channels.
@@ -1668,6 +1986,24 @@ begin
   end if;
   if details ->> 'purgeType' is null or details ->> 'purgeType' not in ('NORMAL', 'DLQ', 'BOTH') then
     perform towpath.fail('TP400', 'purgeType: must be NORMAL, DLQ or BOTH');
+  end if;
+  if details ->> 'consumerGroupId' = 'all' then
+    v_group_ids := array(
+      select 0
+      union
+      select g.id from towpath.consumer_group g where g.queue_id = v_queue.id and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
+    );
+  elsif details ->> 'consumerGroupId' is not null then
+    v_group_ids := array(
+      select g.id
+      from towpath.consumer_group g
+      where g.queue_id = v_queue.id
+        and g.ocid = details ->> 'consumerGroupId'
+        and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
+    );
+    if cardinality(v_group_ids) = 0 then
+      perform towpath.fail('TP404', 'consumerGroupId: the queue has no such consumer group');
+    end if;
   end if;
   if v_queue.lifecycle_state = 'UPDATING' then
     perform towpath.fail('TP409', 'the queue is being purged already: wait until its work request has finished');
@@ -1686,8 +2022,9 @@ begin
   insert into towpath.purge (
     queue_id, work_request_id, consumer_group_id, dead_letter, channel_ids, watermark, started_at
   )
-  select v_queue.id, v_request.id, 0, k.dead_letter, v_channel_ids, v_watermark, v_started_at
+  select v_queue.id, v_request.id, g.id, k.dead_letter, v_channel_ids, v_watermark, v_started_at
   from (values (false, 'NORMAL'), (true, 'DLQ')) k(dead_letter, purge_type)
+  cross join unnest(v_group_ids) g(id)
   where details ->> 'purgeType' in (k.purge_type, 'BOTH');
   -- Purged messages are not counted any more from now on.
   insert into towpath.purge_offset (
@@ -1728,7 +2065,7 @@ CREATE OR REPLACE FUNCTION towpath.put_messages(queue_id bigint, contents text[]
 AS $function$
 begin
   return query
-  select p.*
+  select p.id, p.expire_after
   from towpath.put_packed_messages(
     put_messages.queue_id,
     (select string_agg(convert_to(c, 'UTF8'), ''::bytea order by n) from unnest(contents) with ordinality u(c, n)),
@@ -1741,11 +2078,19 @@ begin
       from unnest(contents) with ordinality u(c, n) order by n
     )
   ) p;
-  -- Whoever calls this cannot know who waits, so it tells always; repeats within one transaction collapse into one.
+  -- Whoever calls this cannot know who waits, nor which groups took it, so it tells all; repeats within one transaction
+  -- collapse into one.
   perform pg_notify('towpath', json_build_object(
     't', 'visible',
-    'ranges', json_build_array(
-      json_build_array(put_messages.queue_id, 0, false, put_messages.channel_id, delay_in_seconds * 1000)
+    'ranges', (
+      select json_agg(json_build_array(put_messages.queue_id, g.id, false, put_messages.channel_id, delay_in_seconds * 1000))
+      from (
+        select 0 as id
+        union
+        select c.id
+        from towpath.consumer_group c
+        where c.queue_id = put_messages.queue_id and c.lifecycle_state = 'ACTIVE'
+      ) g
     )
   )::text);
 end;
@@ -1754,7 +2099,7 @@ $function$;
 comment on function towpath.put_messages(bigint,text[],text,jsonb,integer) is 'For people at psql: stores texts as messages and wakes whoever waits for them. Example: select * from towpath.put_messages(towpath.queue_id(''orders''), array[''hello'']);';
 
 CREATE OR REPLACE FUNCTION towpath.put_packed_messages(queue_id bigint, bodies bytea, body_lengths integer[], channel_ids text[], properties text[], delays integer[], sizes integer[], max_channels integer DEFAULT 256)
- RETURNS TABLE(id bigint, expire_after timestamp with time zone)
+ RETURNS TABLE(id bigint, expire_after timestamp with time zone, consumer_group_ids bigint[])
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
@@ -1763,6 +2108,9 @@ CREATE OR REPLACE FUNCTION towpath.put_packed_messages(queue_id bigint, bodies b
 AS $function$
 declare
   v_queue towpath.queue;
+  -- The groups that messages may go to, and what each takes (null: everything).
+  v_group_ids bigint[] := '{0}';
+  v_filter_paths jsonpath[] := '{null}';
   v_ids bigint[];
   v_now timestamptz;
   v_expire_after timestamptz;
@@ -1782,28 +2130,51 @@ begin
   if exists (select from unnest(channel_ids) c where c <> '') then
     perform towpath.check_channels(v_queue.id, channel_ids, max_channels);
   end if;
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select coalesce(array_agg(g.id order by g.id), '{}'), coalesce(array_agg(g.filter_path order by g.id), '{}')
+    into v_group_ids, v_filter_paths
+    from towpath.consumer_group g
+    where g.queue_id = v_queue.id and g.lifecycle_state = 'ACTIVE';
+  end if;
   -- Ids are drawn before the clock is read, and a purge reads the clock before it draws its watermark: so a message with
   -- an id above the watermark is visible after the purge's start, which the claim relies on.
   v_ids := array(select nextval('towpath.message_id') from generate_subscripts(body_lengths, 1));
   v_now := clock_timestamp();
   v_expire_after := v_now + make_interval(secs => v_queue.retention_in_seconds);
-  insert into towpath.message (
-    queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, channel_id, properties, body
+  return query
+  with entry as (
+    select e.n, v_ids[e.n] as id, e.channel_id, e.properties::jsonb as properties, e.delay, e.size,
+      substr(bodies, (sum(e.length) over (order by e.n) - e.length + 1)::integer, e.length) as body
+    from unnest(body_lengths, channel_ids, put_packed_messages.properties, delays, sizes)
+      with ordinality as e(length, channel_id, properties, delay, size, n)
+  ),
+  stored as (
+    insert into towpath.message as m (
+      queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, channel_id, properties, body
+    )
+    select v_queue.id, g.id, e.id, v_now + make_interval(secs => e.delay), v_expire_after, v_now, e.size,
+      e.channel_id, e.properties, e.body
+    from entry e
+    cross join unnest(v_group_ids, v_filter_paths) as g(id, filter_path)
+    where g.filter_path is null or coalesce(e.properties, '{}') @@ g.filter_path
+    returning m.id, m.consumer_group_id, m.channel_id, m.size_in_bytes
+  ),
+  counted as (
+    insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
+    select v_queue.id, s.consumer_group_id, false, s.channel_id, count(*), sum(s.size_in_bytes)
+    from stored s
+    group by s.consumer_group_id, s.channel_id
   )
-  select v_queue.id, 0, v_ids[e.n], v_now + make_interval(secs => e.delay), v_expire_after, v_now, e.size,
-    e.channel_id, e.properties::jsonb,
-    substr(bodies, (sum(e.length) over (order by e.n) - e.length + 1)::integer, e.length)
-  from unnest(body_lengths, channel_ids, put_packed_messages.properties, delays, sizes)
-    with ordinality as e(length, channel_id, properties, delay, size, n);
-  insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
-  select v_queue.id, 0, false, e.channel_id, count(*), sum(e.size)
-  from unnest(channel_ids, sizes) as e(channel_id, size)
-  group by e.channel_id;
-  return query select u.id, v_expire_after from unnest(v_ids) with ordinality as u(id, n) order by u.n;
+  select u.id, case when t.consumer_group_ids is not null then v_expire_after end, coalesce(t.consumer_group_ids, '{}')
+  from unnest(v_ids) with ordinality as u(id, n)
+  left join (
+    select s.id, array_agg(s.consumer_group_id) as consumer_group_ids from stored s group by s.id
+  ) t on t.id = u.id
+  order by u.n;
 end;
 $function$;
 
-comment on function towpath.put_packed_messages(bigint,bytea,integer[],text[],text[],integer[],integer[],integer) is 'Stores messages, all or none, and returns their ids and expiries in the order given. bodies holds all contents one after another, body_lengths their lengths in bytes; the other arrays have one element per message: channel ('''' = the queue itself), properties (a JSON object of strings, or null), delay in seconds, size that counts in the statistics. This is the form in which pods put; people use put_messages. TP404 queue, TP409 state, TP400 delay, TP4LE channels.';
+comment on function towpath.put_packed_messages(bigint,bytea,integer[],text[],text[],integer[],integer[],integer) is 'Stores messages, all or none, one row per consumer group that takes one, and returns their ids, expiries and groups in the order given; one that no group takes is dropped and has no expiry and no groups. bodies holds all contents one after another, body_lengths their lengths in bytes; the other arrays have one element per message: channel ('''' = the queue itself), properties (a JSON object of strings, or null), delay in seconds, size that counts in the statistics. This is the form in which pods put; people use put_messages. TP404 queue, TP409 state, TP400 delay, TP4LE channels.';
 
 CREATE OR REPLACE FUNCTION towpath.queue_id(queue text)
  RETURNS bigint
@@ -1933,7 +2304,7 @@ $function$;
 
 comment on function towpath.ranges_with_expired_messages(integer) is 'Returns queues and consumer groups whose oldest message has expired, for sweep_expired_messages.';
 
-CREATE OR REPLACE FUNCTION towpath.record_work_request(queue towpath.queue, operation_type text, action_type text, parameters jsonb DEFAULT '{}'::jsonb)
+CREATE OR REPLACE FUNCTION towpath.record_work_request(queue towpath.queue, operation_type text, action_type text, parameters jsonb DEFAULT '{}'::jsonb, entity_type text DEFAULT 'QUEUE'::text, identifier text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
@@ -1944,15 +2315,16 @@ declare
   v_request towpath.work_request;
 begin
   insert into towpath.work_request (
-    ocid, tenancy_id, compartment_id, operation_type, status, percent_complete, queue_id, action_type, identifier,
-    parameters, time_accepted, time_started, time_finished
+    ocid, tenancy_id, compartment_id, operation_type, status, percent_complete, queue_id, entity_type, action_type,
+    identifier, parameters, time_accepted, time_started, time_finished
   )
   values (
     towpath.new_ocid('queueworkrequest'), (queue).tenancy_id, (queue).compartment_id,
     record_work_request.operation_type,
     case when v_done then 'SUCCEEDED' else 'ACCEPTED' end,
     case when v_done then 100 else 0 end,
-    (queue).id, record_work_request.action_type, (queue).ocid, record_work_request.parameters,
+    (queue).id, record_work_request.entity_type, record_work_request.action_type,
+    coalesce(record_work_request.identifier, (queue).ocid), record_work_request.parameters,
     v_now, case when v_done then v_now end, case when v_done then v_now end
   )
   returning * into v_request;
@@ -1962,7 +2334,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.record_work_request(towpath.queue,text,text,jsonb) is 'Writes a work request about a queue: finished already where action_type says what was done (CREATED, UPDATED), waiting to be run where it is IN_PROGRESS.';
+comment on function towpath.record_work_request(towpath.queue,text,text,jsonb,text,text) is 'Writes a work request about a queue, or about what entity_type and identifier name in it: finished already where action_type says what was done (CREATED, UPDATED), waiting to be run where it is IN_PROGRESS.';
 
 CREATE OR REPLACE FUNCTION towpath.release_messages(queue_id bigint, consumer_group_id bigint, dead_letter boolean, ids bigint[], receipt_numbers bigint[])
  RETURNS SETOF bigint
@@ -1986,7 +2358,6 @@ begin
     where m.queue_id = release_messages.queue_id
       and m.consumer_group_id = release_messages.consumer_group_id
       and m.id = e.id
-    offset 0
     for update
   ) locked;
   v_now := clock_timestamp();
@@ -2012,6 +2383,100 @@ end;
 $function$;
 
 comment on function towpath.release_messages(bigint,bigint,boolean,bigint[],bigint[]) is 'Takes deliveries back that reached nobody: the messages are visible at once, the delivery is not counted, the receipts are dead. Returns the ids of those that were released.';
+
+CREATE OR REPLACE FUNCTION towpath.remember_request(tenancy_id text, retry_token text, request_digest text, request towpath.work_request)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  if remember_request.retry_token is not null then
+    insert into towpath.retry_token as t (tenancy_id, token, request_digest, work_request_id)
+    values (remember_request.tenancy_id, remember_request.retry_token, remember_request.request_digest, (request).id)
+    on conflict on constraint retry_token_pkey do update
+    set request_digest = excluded.request_digest,
+      work_request_id = excluded.work_request_id,
+      time_created = excluded.time_created;
+  end if;
+end;
+$function$;
+
+comment on function towpath.remember_request(text,text,text,towpath.work_request) is 'Keeps what a retry token (null: none) was answered with, for repeated_request.';
+
+CREATE OR REPLACE FUNCTION towpath.repeated_request(tenancy_id text, retry_token text, request_digest text)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_known towpath.retry_token;
+  v_request towpath.work_request;
+begin
+  if repeated_request.retry_token is null then
+    return null;
+  end if;
+  -- Two requests with the same token at once: the second waits here until the first has committed.
+  perform pg_advisory_xact_lock(hashtextextended(repeated_request.tenancy_id || ' ' || repeated_request.retry_token, 0));
+  select t.* into v_known
+  from towpath.retry_token t
+  where t.tenancy_id = repeated_request.tenancy_id
+    and t.token = repeated_request.retry_token
+    and t.time_created > clock_timestamp() - interval '24 hours';
+  if found and v_known.request_digest <> repeated_request.request_digest then
+    perform towpath.fail('TP4RT', 'opc-retry-token was used within 24 hours for another request: use a new one');
+  end if;
+  select w.* into v_request from towpath.work_request w where w.id = v_known.work_request_id;
+  return v_request;
+end;
+$function$;
+
+comment on function towpath.repeated_request(text,text,text) is 'Returns the work request that this retry token (null: none) was answered with within 24 hours, or nulls. TP4RT where it was another request.';
+
+CREATE OR REPLACE FUNCTION towpath.run_delete_consumer_group_step(request towpath.work_request, batch integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_group towpath.consumer_group := towpath.find_consumer_group((request).tenancy_id, (request).identifier);
+  v_id bigint;
+  v_gone integer := 0;
+begin
+  for v_id in
+    select m.id
+    from towpath.message m
+    where m.queue_id = v_group.queue_id and m.consumer_group_id = v_group.id
+    order by m.id
+    limit batch
+  loop
+    delete from towpath.message m
+    where m.queue_id = v_group.queue_id and m.consumer_group_id = v_group.id and m.id = v_id;
+    v_gone := v_gone + 1;
+  end loop;
+  if v_gone = batch then
+    insert into towpath.work_request_log (work_request_id, message)
+    values ((request).id, format('deleted %s messages', v_gone));
+    return false;
+  end if;
+  delete from towpath.message_delta d where d.queue_id = v_group.queue_id and d.consumer_group_id = v_group.id;
+  delete from towpath.message_total t where t.queue_id = v_group.queue_id and t.consumer_group_id = v_group.id;
+  update towpath.consumer_group g
+  set lifecycle_state = 'DELETED',
+    lifecycle_details = null,
+    time_updated = clock_timestamp(),
+    version = g.version + 1
+  where g.queue_id = v_group.queue_id and g.id = v_group.id;
+  perform towpath.finish_work_request(request, 'DELETED', 'deleted the consumer group');
+  return true;
+end;
+$function$;
+
+comment on function towpath.run_delete_consumer_group_step(towpath.work_request,integer) is 'Deletes the next batch of messages of a consumer group that is being deleted; true when it was the last and the group is DELETED.';
 
 CREATE OR REPLACE FUNCTION towpath.run_delete_step(request towpath.work_request, batch integer)
  RETURNS boolean
@@ -2055,6 +2520,13 @@ begin
   delete from towpath.message_total t where t.queue_id = (request).queue_id;
   delete from towpath.purge p where p.queue_id = (request).queue_id;
   delete from towpath.purge_offset o where o.queue_id = (request).queue_id;
+  update towpath.consumer_group g
+  set lifecycle_state = 'DELETED',
+    lifecycle_details = null,
+    time_updated = clock_timestamp(),
+    version = g.version + 1
+  where g.queue_id = (request).queue_id
+    and g.lifecycle_state <> 'DELETED';
   update towpath.queue q
   set lifecycle_state = 'DELETED',
     lifecycle_details = null,
@@ -2097,7 +2569,7 @@ begin
   order by p.dead_letter
   limit 1;
   if not found then
-    -- What was taken off the statistics and not found any more was deleted by consumers meanwhile: it was counted twice.
+    -- What was taken off the statistics and not found any more goes back: there should be none of it.
     insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
     select o.queue_id, o.consumer_group_id, o.dead_letter, o.channel_id, o.messages, o.size_in_bytes
     from towpath.purge_offset o
@@ -2153,6 +2625,7 @@ begin
     g.channel_id, -count(*), -sum(g.size_in_bytes)
   from unnest(v_channel_ids, v_sizes) as g(channel_id, size_in_bytes)
   group by g.channel_id
+  order by g.channel_id
   on conflict on constraint purge_offset_pkey do update
   set messages = o.messages + excluded.messages,
     size_in_bytes = o.size_in_bytes + excluded.size_in_bytes;
@@ -2207,6 +2680,8 @@ begin
     v_finished := towpath.run_purge_step(v_request, batch);
   elsif v_request.operation_type = 'DELETE_QUEUE' then
     v_finished := towpath.run_delete_step(v_request, batch);
+  elsif v_request.operation_type = 'DELETE_CONSUMER_GROUP' then
+    v_finished := towpath.run_delete_consumer_group_step(v_request, batch);
   else
     perform towpath.fail('TP409', 'there is nothing to run for ' || v_request.operation_type);
   end if;
@@ -2276,7 +2751,6 @@ begin
     where m.queue_id = sweep_expired_messages.queue_id
       and m.consumer_group_id = sweep_expired_messages.consumer_group_id
       and m.id = o.id
-    offset 0
     for update skip locked
   ) e
   where o.expire_after <= v_now;
@@ -2322,9 +2796,6 @@ declare
   v_moved_channels text[] := '{}';
   v_moved_sizes integer[] := '{}';
 begin
-  select nullif(q.dead_letter_queue_delivery_count, 0) into v_limit
-  from towpath.queue q
-  where q.id = sweep_timed_out_deliveries.queue_id;
   with due as materialized (
     select m.consumer_group_id, m.id
     from towpath.message m
@@ -2347,6 +2818,10 @@ begin
   )
   select array_agg(d.consumer_group_id), array_agg(d.id) into v_groups, v_ids from due d;
   for i in 1..coalesce(cardinality(v_ids), 0) loop
+    select nullif(coalesce(g.dead_letter_queue_delivery_count, q.dead_letter_queue_delivery_count), 0) into v_limit
+    from towpath.queue q
+    left join towpath.consumer_group g on g.queue_id = q.id and g.id = v_groups[i]
+    where q.id = sweep_timed_out_deliveries.queue_id;
     -- Counts one delivery more than allowed, as a get would; the trigger decides. Where the limit was raised or lifted
     -- since, the next delivery will be allowed, and the new limit takes the row out of the index of last ones.
     update towpath.message m
@@ -2397,6 +2872,57 @@ $function$;
 
 comment on function towpath.take_lease(text,text,integer) is 'Takes or prolongs the named lease for so many seconds. False where another holder has it.';
 
+CREATE OR REPLACE FUNCTION towpath.update_consumer_group(tenancy_id text, consumer_group_ocid text, changes jsonb, filter_path jsonpath DEFAULT NULL::jsonpath, if_match text DEFAULT NULL::text)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.consumer_group := towpath.lock_consumer_group(
+    update_consumer_group.tenancy_id, update_consumer_group.consumer_group_ocid, update_consumer_group.if_match
+  );
+  v_queue towpath.queue;
+begin
+  if v_group.id = 0 and coalesce(changes ->> 'filter', '') <> '' then
+    perform towpath.fail('TP400', 'filter: the primary consumer group takes every message and has no filter');
+  end if;
+  if exists (
+    select from towpath.consumer_group g
+    where g.queue_id = v_group.queue_id
+      and g.id <> v_group.id
+      and lower(g.display_name) = lower(changes ->> 'displayName')
+      and g.lifecycle_state not in ('DELETING', 'DELETED')
+  ) then
+    perform towpath.fail('TP400', 'displayName: another consumer group of the queue has this name, in whatever case');
+  end if;
+  update towpath.consumer_group g
+  set display_name = coalesce(changes ->> 'displayName', g.display_name),
+    lifecycle_state = case (changes ->> 'isEnabled')::boolean
+      when true then 'ACTIVE'
+      when false then 'INACTIVE'
+      else g.lifecycle_state
+    end,
+    filter = coalesce(changes ->> 'filter', g.filter),
+    filter_path = case when changes ? 'filter' then update_consumer_group.filter_path else g.filter_path end,
+    -- -1 unsets it: the queue's value holds again.
+    dead_letter_queue_delivery_count = nullif(
+      coalesce((changes ->> 'deadLetterQueueDeliveryCount')::integer, g.dead_letter_queue_delivery_count), -1
+    ),
+    freeform_tags = coalesce(changes -> 'freeformTags', g.freeform_tags),
+    defined_tags = coalesce(changes -> 'definedTags', g.defined_tags),
+    time_updated = clock_timestamp(),
+    version = g.version + 1
+  where g.queue_id = v_group.queue_id and g.id = v_group.id
+  returning g.* into v_group;
+  select q.* into v_queue from towpath.queue q where q.id = v_group.queue_id;
+  return towpath.record_work_request(
+    v_queue, 'UPDATE_CONSUMER_GROUP', 'UPDATED', '{}', 'CONSUMER_GROUP', v_group.ocid
+  );
+end;
+$function$;
+
+comment on function towpath.update_consumer_group(text,text,jsonb,jsonpath,text) is 'Changes what UpdateConsumerGroupDetails names (absent: unchanged); it holds from the next put or get on. Returns the finished work request. TP400, TP404, TP409, TP412.';
+
 CREATE OR REPLACE FUNCTION towpath.update_messages(queue_id bigint, consumer_group_id bigint, dead_letter boolean, ids bigint[], receipt_numbers bigint[], visibilities integer[])
  RETURNS TABLE(updated boolean, visible_after timestamp with time zone, channel_id text)
  LANGUAGE plpgsql
@@ -2413,7 +2939,7 @@ declare
   v_expiries timestamptz[];
   v_now timestamptz;
 begin
-  -- Locked first, in order. OFFSET 0 keeps it a lookup per id: see the head of this file.
+  -- Locked first, in order. FOR UPDATE keeps it a lookup per id, no join: see the head of this file.
   select array_agg(l.id), array_agg(l.receipt_number), array_agg(l.channel_id), array_agg(l.expire_after)
   into v_ids, v_receipt_numbers, v_channel_ids, v_expiries
   from (
@@ -2427,7 +2953,6 @@ begin
       and m.id = e.id
       and m.receipt_number = e.receipt_number
       and m.dead_letter = update_messages.dead_letter
-    offset 0
     for update
   ) l;
   -- The clock is read after the wait for the locks: an extension counts from when it happens.
@@ -2471,6 +2996,12 @@ declare
   v_queue towpath.queue := towpath.lock_queue(update_queue.tenancy_id, update_queue.queue_ocid, update_queue.if_match);
 begin
   perform towpath.check_capabilities(coalesce(changes -> 'capabilities', '[]'));
+  if changes -> 'capabilities' is not null
+    and towpath.has_consumer_groups(v_queue)
+    and not changes -> 'capabilities' @> '[{"type": "CONSUMER_GROUPS"}]' then
+    perform towpath.fail('TP400', 'capabilities: CONSUMER_GROUPS cannot be taken away from a queue that has it');
+  end if;
+  perform towpath.add_primary_consumer_group(v_queue, changes -> 'capabilities');
   update towpath.queue q
   set display_name = coalesce(changes ->> 'displayName', q.display_name),
     visibility_in_seconds = coalesce((changes ->> 'visibilityInSeconds')::integer, q.visibility_in_seconds),
@@ -2481,7 +3012,10 @@ begin
     ),
     -- An empty string removes the custom key.
     custom_encryption_key_id = nullif(coalesce(changes ->> 'customEncryptionKeyId', q.custom_encryption_key_id), ''),
-    capabilities = coalesce(changes -> 'capabilities', q.capabilities),
+    capabilities = case
+      when changes -> 'capabilities' is null then q.capabilities
+      else towpath.capability_types(changes -> 'capabilities')
+    end,
     freeform_tags = coalesce(changes -> 'freeformTags', q.freeform_tags),
     defined_tags = coalesce(changes -> 'definedTags', q.defined_tags),
     time_updated = clock_timestamp(),
