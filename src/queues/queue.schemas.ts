@@ -139,7 +139,7 @@ const anyCase = <Schema extends z.ZodType>(
   schema: Schema,
   change: (text: string) => string,
 ): z.ZodType<z.output<Schema>, unknown> =>
-  z.preprocess((value) => (typeof value === 'string' ? change(value) : value), schema) as never;
+  z.preprocess((value) => (typeof value === 'string' ? change(value) : value), schema);
 
 /** How lists of named things are sorted and paged. */
 export const listQuery = {

@@ -92,7 +92,7 @@ export function listOf<Element extends z.ZodType>(
       context.addIssue({ code: 'custom', message: error });
     }
     return input;
-  }, list) as never;
+  }, list);
 }
 
 /**
@@ -121,7 +121,7 @@ export function mapOf<Value extends z.ZodType>(
       areGood(Object.values(input));
     if (!isGood) context.addIssue({ code: 'custom', message: error });
     return input;
-  }, map) as never;
+  }, map);
 }
 
 const TAG_ERROR =
