@@ -39,8 +39,16 @@ export interface Pod {
   stop(): Promise<void>;
 }
 
-/** Migrates the database, builds the application and listens. Whatever it opened is closed again when it fails. */
-export async function startPod(configuration: Configuration, databaseUrl: string, logger: Logger): Promise<Pod> {
+/**
+ * Migrates the database, builds the application and listens. Whatever it opened is closed again when it fails.
+ * `prepare` is done after it listens (only then the port is known) and before it is ready.
+ */
+export async function startPod(
+  configuration: Configuration,
+  databaseUrl: string,
+  logger: Logger,
+  prepare: (database: Database, url: string) => Promise<void> = () => Promise.resolve(),
+): Promise<Pod> {
   await migrate(databaseUrl, MIGRATIONS, (line) => logger.info(line));
   const database = new Database(databaseUrl, configuration.poolSize, configuration.databaseWaitMs, (error) =>
     logger.warn({ err: error }, 'an idle database connection broke'),
@@ -50,30 +58,35 @@ export async function startPod(configuration: Configuration, databaseUrl: string
     await notifications.close();
     await database.close();
   };
+  let app: NestFastifyApplication | null = null;
   try {
     const secret = await new IdentityFunctions(database).shareSecret(SEAL_SECRET, randomBytes(32));
-    const app = await buildApp({ configuration, database, notifications, seal: new TokenSeal(secret) }, logger);
+    const running = await buildApp({ configuration, database, notifications, seal: new TokenSeal(secret) }, logger);
+    app = running;
     await notifications.start();
-    await app.listen({ port: configuration.port, host: configuration.host });
-    const address = app.getHttpServer().address() as { port: number };
-    const endpoint = app.get(PublicEndpoint);
+    await running.listen({ port: configuration.port, host: configuration.host });
+    const address = running.getHttpServer().address() as { port: number };
+    const endpoint = running.get(PublicEndpoint);
     endpoint.listensOn(address.port);
-    app.get(MaintenanceService).start();
+    await prepare(database, endpoint.url);
+    running.get(MaintenanceService).start();
+    running.get(Readiness).start();
     return {
-      app,
+      app: running,
       database,
       url: endpoint.url,
       port: address.port,
       stop: async (): Promise<void> => {
-        app.get(Readiness).stop();
+        running.get(Readiness).stop();
         await new Promise((resolve) => setTimeout(resolve, configuration.drainMs));
-        app.get(WaitingRooms).close();
-        await app.get(MaintenanceService).stop();
-        await app.close();
+        running.get(WaitingRooms).close();
+        await running.get(MaintenanceService).stop();
+        await running.close();
         await closeFoundations();
       },
     };
   } catch (error) {
+    await app?.close();
     await closeFoundations();
     throw error;
   }

@@ -8,7 +8,7 @@ import {
   startEmbeddedPostgres,
   type EmbeddedPostgres,
 } from './embedded-postgres/embedded-postgres.js';
-import { ensureFirstIdentity } from './identity/first-identity.js';
+import { ensureFirstIdentity, type FirstIdentity } from './identity/first-identity.js';
 import { banner } from './operations/banner.js';
 import { createLogger } from './operations/log.js';
 
@@ -34,8 +34,11 @@ async function main(): Promise<void> {
     if (isStopping) return;
     // A second pod on the same directory (README) must not turn the first one's clients to itself.
     const isOwner = configuration.databaseUrl === null;
-    pod = await startPod(configuration, databaseUrl, logger);
-    const identity = await ensureFirstIdentity(pod.database, configuration, pod.url, logger, isOwner);
+    let identity: FirstIdentity = { created: false, credentials: null };
+    // Whoever waits for /readyz finds the files.
+    pod = await startPod(configuration, databaseUrl, logger, async (database, url) => {
+      identity = await ensureFirstIdentity(database, configuration, url, logger, isOwner);
+    });
     if (isStopping) return;
     // The log of a service is no place for its secrets; a person at a terminal, or trying it out, wants to copy them.
     const showSecrets = configuration.databaseUrl === null || process.stdout.isTTY;

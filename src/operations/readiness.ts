@@ -7,6 +7,7 @@ const FRESH_FOR_MS = 1000;
 /** Whether this pod should be sent requests. */
 @Injectable()
 export class Readiness {
+  private isStarted = false;
   private isStopping = false;
   private askedAt = -Infinity;
   private answer: Promise<string | null> = Promise.resolve(null);
@@ -16,6 +17,7 @@ export class Readiness {
   /** Null: it is ready. */
   async whyNot(): Promise<string | null> {
     if (this.isStopping) return 'stopping';
+    if (!this.isStarted) return 'starting';
     if (performance.now() - this.askedAt > FRESH_FOR_MS) {
       this.askedAt = performance.now();
       this.answer = this.database.ping().then(
@@ -24,6 +26,11 @@ export class Readiness {
       );
     }
     return this.answer;
+  }
+
+  /** Everything that comes before the first request is done. */
+  start(): void {
+    this.isStarted = true;
   }
 
   /** From now on the pod is not ready any more. */
