@@ -16,6 +16,8 @@ export interface Queue {
   readonly channelConsumptionLimit: number;
   readonly deadLetterQueueDeliveryCount: number;
   readonly customEncryptionKeyId: string | null;
+  readonly deduplicationWindowInSeconds: number;
+  readonly acceptUnsealed: boolean;
   readonly capabilities: readonly { readonly type: string }[];
   readonly freeformTags: Readonly<Record<string, string>>;
   readonly definedTags: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -57,8 +59,9 @@ const QUEUE = `q.id as "queueId", q.ocid as id, q.tenancy_id as "tenancyId", q.c
   q.retention_in_seconds as "retentionInSeconds", q.visibility_in_seconds as "visibilityInSeconds",
   q.timeout_in_seconds as "timeoutInSeconds", q.channel_consumption_limit as "channelConsumptionLimit",
   q.dead_letter_queue_delivery_count as "deadLetterQueueDeliveryCount",
-  q.custom_encryption_key_id as "customEncryptionKeyId", q.capabilities, q.freeform_tags as "freeformTags",
-  q.defined_tags as "definedTags", q.time_created as "timeCreated", q.time_updated as "timeUpdated", q.version`;
+  q.custom_encryption_key_id as "customEncryptionKeyId",
+  q.deduplication_window_in_seconds as "deduplicationWindowInSeconds", q.accept_unsealed as "acceptUnsealed",
+  q.capabilities, q.freeform_tags as "freeformTags", q.defined_tags as "definedTags", q.time_created as "timeCreated", q.time_updated as "timeUpdated", q.version`;
 export const WORK_REQUEST = `w.id as number, w.ocid as id, w.compartment_id as "compartmentId",
   w.operation_type as "operationType", w.status, w.percent_complete as "percentComplete",
   w.entity_type as "entityType", w.action_type as "actionType", w.identifier, w.time_accepted as "timeAccepted",

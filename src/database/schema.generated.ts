@@ -119,10 +119,18 @@ export interface TowpathMessage {
   consumer_group_id: Generated<number>;
   created_at: Timestamp;
   dead_letter: Generated<boolean>;
+  /**
+   * Why it is a dead letter; null while it is none.
+   */
+  dead_letter_reason: string | null;
   dead_lettered_at: Timestamp | null;
   delivered_at: Timestamp | null;
   delivered_to: string | null;
   delivery_count: Generated<number>;
+  /**
+   * The deliveries before the last one, oldest first, the latest 20: [{"deliveredAt": "2026-11-22T10:26:16.123456Z", "deliveredTo": "ocid1.user..."}]. The last one is in delivered_at and delivered_to.
+   */
+  delivery_history: Json | null;
   delivery_limit: number | null;
   expire_after: Timestamp;
   id: number;
@@ -189,11 +197,19 @@ export interface TowpathPurgeOffset {
 }
 
 export interface TowpathQueue {
+  /**
+   * Whether put_messages, which stores what it is given as it is, may put into this queue.
+   */
+  accept_unsealed: Generated<boolean>;
   capabilities: Generated<Json>;
   channel_consumption_limit: Generated<number>;
   compartment_id: string;
   custom_encryption_key_id: string | null;
   dead_letter_queue_delivery_count: Generated<number>;
+  /**
+   * For how long after a put its deduplication ids and its retry token are remembered; 0: not.
+   */
+  deduplication_window_in_seconds: Generated<number>;
   defined_tags: Generated<Json>;
   display_name: string;
   freeform_tags: Generated<Json>;

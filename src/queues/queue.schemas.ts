@@ -70,6 +70,20 @@ const settings = (isNew: boolean) => ({
   customEncryptionKeyId: text(0, 255, {
     description: 'A key of yours to encrypt contents with; empty: none.',
   }).optional(),
+  deduplicationWindowInSeconds: integer(0, 86_400, {
+    description:
+      'Towpath extension: for how many seconds a put with a deduplicationId or an opc-retry-token is remembered, so that a ' +
+      'repeat stores nothing; 0: not.',
+    ...(isNew && { default: 300 }),
+  }).optional(),
+  acceptUnsealed: z
+    .boolean({ error: 'must be true or false' })
+    .meta({
+      description:
+        'Towpath extension: whether the SQL function put_messages, which stores contents as they are, may put into the queue.',
+      ...(isNew && { default: false }),
+    })
+    .optional(),
   capabilities: capabilities.optional(),
   freeformTags: freeformTags.optional(),
   definedTags: definedTags.optional(),
@@ -195,6 +209,14 @@ export const queue = z
       example: 5,
     }),
     customEncryptionKeyId: z.string().optional().meta({ description: 'Your key that contents are encrypted with.' }),
+    deduplicationWindowInSeconds: z.int().meta({
+      description: 'Towpath extension: for how many seconds a put that may be repeated is remembered; 0: not.',
+      example: 300,
+    }),
+    acceptUnsealed: z.boolean().meta({
+      description: 'Towpath extension: whether the SQL function put_messages may put into the queue.',
+      example: false,
+    }),
     capabilities,
   })
   .meta({ id: 'Queue' });

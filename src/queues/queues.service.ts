@@ -135,6 +135,8 @@ export class QueuesService {
       channelConsumptionLimit: queue.channelConsumptionLimit,
       deadLetterQueueDeliveryCount: queue.deadLetterQueueDeliveryCount,
       ...(queue.customEncryptionKeyId === null ? {} : { customEncryptionKeyId: queue.customEncryptionKeyId }),
+      deduplicationWindowInSeconds: queue.deduplicationWindowInSeconds,
+      acceptUnsealed: queue.acceptUnsealed,
       capabilities: [...queue.capabilities] as QueueBody['capabilities'],
     };
   }

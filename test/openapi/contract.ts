@@ -232,6 +232,9 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'CreateQueueDetails.channelConsumptionLimit': [1, 100, 100],
   // The default is our choice (section 0, item 12).
   'CreateQueueDetails.deadLetterQueueDeliveryCount': [0, 20, 5],
+  // Ours.
+  'CreateQueueDetails.deduplicationWindowInSeconds': [0, 86_400, 300],
+  'UpdateQueueDetails.deduplicationWindowInSeconds': [0, 86_400],
   'UpdateQueueDetails.visibilityInSeconds': [1, 43_200],
   'UpdateQueueDetails.timeoutInSeconds': [0, 30],
   'UpdateQueueDetails.channelConsumptionLimit': [1, 100],
@@ -341,6 +344,8 @@ const SETTINGS = [
   'channelConsumptionLimit?',
   'deadLetterQueueDeliveryCount?',
   'customEncryptionKeyId?',
+  'deduplicationWindowInSeconds?',
+  'acceptUnsealed?',
   'capabilities?',
   'freeformTags?',
   'definedTags?',
@@ -405,6 +410,8 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'timeoutInSeconds',
     'deadLetterQueueDeliveryCount',
     'customEncryptionKeyId?',
+    'deduplicationWindowInSeconds',
+    'acceptUnsealed',
     'channelConsumptionLimit',
   ],
   QueueSummary: SUMMARY,

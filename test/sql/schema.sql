@@ -118,6 +118,8 @@ create table towpath.message (
   delivered_to text,
   properties jsonb,
   body bytea not null,
+  delivery_history jsonb,
+  dead_letter_reason text,
   constraint message_pkey PRIMARY KEY (queue_id, consumer_group_id, id),
   constraint channel_id_has_up_to_64_characters CHECK ((channel_id ~ '^[A-Za-z0-9._-]{0,64}$'::text)),
   constraint delivery_count_is_not_negative CHECK ((delivery_count >= 0)),
@@ -129,6 +131,8 @@ comment on table towpath.message is 'One row per message and consumer group. Vis
 comment on column towpath.message.receipt_number is 'Grows with every delivery, release, dead-lettering and redrive. A receipt is (id, receipt_number).';
 comment on column towpath.message.key_id is 'The data key that body and properties are sealed with; null: not sealed.';
 comment on column towpath.message.body is 'The content, as UTF-8 bytes where it came as text.';
+comment on column towpath.message.delivery_history is 'The deliveries before the last one, oldest first, the latest 20: [{"deliveredAt": "2026-11-22T10:26:16.123456Z", "deliveredTo": "ocid1.user..."}]. The last one is in delivered_at and delivered_to.';
+comment on column towpath.message.dead_letter_reason is 'Why it is a dead letter; null while it is none.';
 
 CREATE INDEX message_claim ON towpath.message USING btree (queue_id, consumer_group_id, dead_letter, channel_id, visible_after, id) WHERE (size_in_bytes >= 0);
 CREATE INDEX message_last_delivery ON towpath.message USING btree (queue_id, visible_after) WHERE ((NOT dead_letter) AND (delivery_count >= delivery_limit));
@@ -220,10 +224,13 @@ create table towpath.queue (
   time_created timestamp with time zone not null default clock_timestamp(),
   time_updated timestamp with time zone not null default clock_timestamp(),
   version bigint not null default 1,
+  deduplication_window_in_seconds integer not null default 300,
+  accept_unsealed boolean not null default false,
   constraint queue_pkey PRIMARY KEY (id),
   constraint queue_ocid_is_unique UNIQUE (ocid),
   constraint channel_consumption_limit_is_1_to_100 CHECK (((channel_consumption_limit >= 1) AND (channel_consumption_limit <= 100))),
   constraint dead_letter_queue_delivery_count_is_0_to_20 CHECK (((dead_letter_queue_delivery_count >= 0) AND (dead_letter_queue_delivery_count <= 20))),
+  constraint deduplication_window_in_seconds_is_0_to_86400 CHECK (((deduplication_window_in_seconds >= 0) AND (deduplication_window_in_seconds <= 86400))),
   constraint display_name_has_1_to_255_characters CHECK (((length(display_name) >= 1) AND (length(display_name) <= 255))),
   constraint lifecycle_state_is_known CHECK ((lifecycle_state = ANY (ARRAY['CREATING'::text, 'UPDATING'::text, 'ACTIVE'::text, 'DELETING'::text, 'DELETED'::text, 'FAILED'::text, 'INACTIVE'::text]))),
   constraint retention_in_seconds_is_10_to_604800 CHECK (((retention_in_seconds >= 10) AND (retention_in_seconds <= 604800))),
@@ -233,6 +240,8 @@ create table towpath.queue (
 );
 
 comment on table towpath.queue is 'One row per queue: its settings, its state, its version.';
+comment on column towpath.queue.deduplication_window_in_seconds is 'For how long after a put its deduplication ids and its retry token are remembered; 0: not.';
+comment on column towpath.queue.accept_unsealed is 'Whether put_messages, which stores what it is given as it is, may put into this queue.';
 
 CREATE INDEX queue_by_name ON towpath.queue USING btree (tenancy_id, display_name, id) WHERE (version > 0);
 CREATE INDEX queue_by_time ON towpath.queue USING btree (tenancy_id, time_created, id) WHERE (version > 0);
@@ -525,6 +534,22 @@ end;
 $function$;
 
 comment on function towpath.add_signing_key(text,text,text,text) is 'Lets a user sign requests with the private half of this RSA key (PEM, SubjectPublicKeyInfo). The fingerprint is the caller''s to compute. TP404 user, TP400 where the user has it already.';
+
+CREATE OR REPLACE FUNCTION towpath.append_delivery(history jsonb, delivered_at timestamp with time zone, delivered_to text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select
+    case when jsonb_array_length(history) >= 20 then history - 0 else coalesce(history, '[]') end
+    || jsonb_build_object(
+      'deliveredAt', to_char(append_delivery.delivered_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'deliveredTo', append_delivery.delivered_to
+    );
+$function$;
+
+comment on function towpath.append_delivery(jsonb,timestamp with time zone,text) is 'Returns the history (null: none yet) with one delivery more, of which it keeps the latest 20.';
 
 CREATE OR REPLACE FUNCTION towpath.capability_types(capabilities jsonb)
  RETURNS jsonb
@@ -865,8 +890,8 @@ begin
   perform towpath.check_capabilities(coalesce(details -> 'capabilities', '[]'));
   insert into towpath.queue (
     ocid, tenancy_id, compartment_id, display_name, retention_in_seconds, visibility_in_seconds, timeout_in_seconds,
-    channel_consumption_limit, dead_letter_queue_delivery_count, custom_encryption_key_id, capabilities, freeform_tags,
-    defined_tags, time_created, time_updated
+    channel_consumption_limit, dead_letter_queue_delivery_count, custom_encryption_key_id,
+    deduplication_window_in_seconds, accept_unsealed, capabilities, freeform_tags, defined_tags, time_created, time_updated
   )
   values (
     towpath.new_ocid('queue'), create_queue.tenancy_id, details ->> 'compartmentId', details ->> 'displayName',
@@ -876,6 +901,8 @@ begin
     coalesce((details ->> 'channelConsumptionLimit')::integer, 100),
     coalesce((details ->> 'deadLetterQueueDeliveryCount')::integer, 5),
     nullif(details ->> 'customEncryptionKeyId', ''),
+    coalesce((details ->> 'deduplicationWindowInSeconds')::integer, 300),
+    coalesce((details ->> 'acceptUnsealed')::boolean, false),
     towpath.capability_types(details -> 'capabilities'),
     coalesce(details -> 'freeformTags', '{}'),
     coalesce(details -> 'definedTags', '{}'),
@@ -1372,6 +1399,7 @@ declare
   v_channel_id text;
   v_oldest timestamptz;
   v_wrapped boolean := false;
+  v_skips constant boolean := current_setting('server_version_num')::integer >= 180000;
   v_purge towpath.purge;
   v_watermark bigint;
   v_floor timestamptz;
@@ -1413,17 +1441,44 @@ begin
 
   loop
     if get_messages.channel_id is null then
-      -- The next channel in turn: the first index entry of each says which it is and whether it has something visible.
+      -- The next channel in turn that has something visible. From PostgreSQL 18 on one walk finds it: it skips from channel
+      -- to channel inside the index (10,000 channels with nothing visible: 6 ms, by the loop 140 ms). Before, the first
+      -- index entry of each channel says which it is and whether it has something visible.
       loop
-        select m.channel_id, m.visible_after into v_channel_id, v_oldest
-        from towpath.message m
-        where m.queue_id = get_messages.queue_id
-          and m.consumer_group_id = get_messages.consumer_group_id
-          and m.dead_letter = get_messages.dead_letter
-          and m.size_in_bytes >= 0
-          and m.channel_id > v_channel_id
-        order by m.channel_id, m.visible_after
-        limit 1;
+        if not v_skips then
+          select m.channel_id, m.visible_after into v_channel_id, v_oldest
+          from towpath.message m
+          where m.queue_id = get_messages.queue_id
+            and m.consumer_group_id = get_messages.consumer_group_id
+            and m.dead_letter = get_messages.dead_letter
+            and m.size_in_bytes >= 0
+            and m.channel_id > v_channel_id
+          order by m.channel_id, m.visible_after
+          limit 1;
+        elsif not v_wrapped then
+          select m.channel_id, m.visible_after into v_channel_id, v_oldest
+          from towpath.message m
+          where m.queue_id = get_messages.queue_id
+            and m.consumer_group_id = get_messages.consumer_group_id
+            and m.dead_letter = get_messages.dead_letter
+            and m.size_in_bytes >= 0
+            and m.channel_id > v_channel_id
+            and m.visible_after <= v_now
+          order by m.channel_id, m.visible_after
+          limit 1;
+        else
+          select m.channel_id, m.visible_after into v_channel_id, v_oldest
+          from towpath.message m
+          where m.queue_id = get_messages.queue_id
+            and m.consumer_group_id = get_messages.consumer_group_id
+            and m.dead_letter = get_messages.dead_letter
+            and m.size_in_bytes >= 0
+            and m.channel_id > v_channel_id
+            and m.channel_id <= after_channel_id
+            and m.visible_after <= v_now
+          order by m.channel_id, m.visible_after
+          limit 1;
+        end if;
         if found then
           exit when v_oldest <= v_now or (v_wrapped and v_channel_id > after_channel_id);
         elsif v_wrapped then
@@ -1504,6 +1559,11 @@ begin
           delivery_limit = case when m.dead_letter then m.delivery_limit else v_delivery_limit end,
           receipt_number = m.receipt_number + 1,
           visible_after = case when visibility_in_seconds = 0 then m.visible_after else v_visible_after end,
+          -- The last delivery is in its columns; the one before goes to the history now, so a first one writes nothing more.
+          delivery_history = case
+            when m.delivered_at is null then m.delivery_history
+            else towpath.append_delivery(m.delivery_history, m.delivered_at, m.delivered_to)
+          end,
           delivered_at = v_now,
           delivered_to = get_messages.delivered_to
         returning m.*
@@ -1873,10 +1933,16 @@ begin
   -- time and receiver of its last real delivery, and is visible in the dead letter queue at once.
   new.dead_letter := true;
   new.dead_lettered_at := new.delivered_at;
+  new.dead_letter_reason := format(
+    'delivered %s and not deleted, and %s allowed',
+    case old.delivery_count when 1 then 'once' else old.delivery_count || ' times' end,
+    case new.delivery_limit when 1 then '1 delivery is' else new.delivery_limit || ' deliveries are' end
+  );
   new.visible_after := new.delivered_at;
   new.delivery_count := old.delivery_count;
   new.delivered_at := old.delivered_at;
   new.delivered_to := old.delivered_to;
+  new.delivery_history := old.delivery_history;
   new.receipt_number := old.receipt_number + 1;
   return new;
 end;
@@ -2369,7 +2435,11 @@ begin
     update towpath.message m
     set delivery_count = m.delivery_count - 1,
       receipt_number = m.receipt_number + 1,
-      visible_after = v_now
+      visible_after = v_now,
+      -- The last delivery is again the one before.
+      delivered_at = (m.delivery_history -> -1 ->> 'deliveredAt')::timestamptz,
+      delivered_to = m.delivery_history -> -1 ->> 'deliveredTo',
+      delivery_history = nullif(m.delivery_history - -1, '[]')
     where m.queue_id = release_messages.queue_id
       and m.consumer_group_id = release_messages.consumer_group_id
       and m.id = v_entry.id
@@ -3012,6 +3082,10 @@ begin
     ),
     -- An empty string removes the custom key.
     custom_encryption_key_id = nullif(coalesce(changes ->> 'customEncryptionKeyId', q.custom_encryption_key_id), ''),
+    deduplication_window_in_seconds = coalesce(
+      (changes ->> 'deduplicationWindowInSeconds')::integer, q.deduplication_window_in_seconds
+    ),
+    accept_unsealed = coalesce((changes ->> 'acceptUnsealed')::boolean, q.accept_unsealed),
     capabilities = case
       when changes -> 'capabilities' is null then q.capabilities
       else towpath.capability_types(changes -> 'capabilities')

@@ -1,0 +1,3 @@
+-- oldest program: 6
+--
+-- The limit on channels with consumer groups, delays in the statistics.

@@ -1,0 +1,3 @@
+-- oldest program: 6
+--
+-- Looking at messages without touching them.

@@ -1,0 +1,3 @@
+-- oldest program: 6
+--
+-- Redrive, delete and resend dead letters.

@@ -1,0 +1,3 @@
+-- oldest program: 6
+--
+-- Puts that may be repeated.

@@ -1,0 +1,3 @@
+-- oldest program: 6
+--
+-- put_messages for transactions of users.

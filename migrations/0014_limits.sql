@@ -1,0 +1,3 @@
+-- oldest program: 6
+--
+-- Shares of pods in limits, and what a queue stores.
