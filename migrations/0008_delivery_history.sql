@@ -28,6 +28,19 @@ $$;
 comment on function towpath.append_delivery(jsonb, timestamptz, text) is
 'Returns the history (null: none yet) with one delivery more, of which it keeps the latest 20.';
 
+create function towpath.skips_channels()
+returns boolean
+language sql
+stable
+set search_path = towpath, pg_temp
+as $$
+  select current_setting('server_version_num')::integer >= 180000
+    and coalesce(current_setting('towpath.skip_scan', true), '') <> 'off';
+$$;
+
+comment on function towpath.skips_channels() is
+'True where one walk of an index may skip from channel to channel (PostgreSQL 18 and newer). "set towpath.skip_scan = off" makes it false, for comparisons.';
+
 create or replace function towpath.move_to_dead_letter_queue()
 returns trigger
 language plpgsql
@@ -84,7 +97,7 @@ declare
   v_channel_id text;
   v_oldest timestamptz;
   v_wrapped boolean := false;
-  v_skips constant boolean := current_setting('server_version_num')::integer >= 180000;
+  v_skips constant boolean := towpath.skips_channels();
   v_purge towpath.purge;
   v_watermark bigint;
   v_floor timestamptz;

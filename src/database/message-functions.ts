@@ -68,6 +68,7 @@ export interface UpdatedMessage {
 export interface Stats {
   readonly visibleMessages: number;
   readonly inFlightMessages: number;
+  readonly delayedMessages: number;
   readonly sizeInBytes: number;
 }
 
@@ -105,7 +106,7 @@ const CHANNELS: Statement = {
 const STATS: Statement = {
   name: 'get_stats',
   text: `select visible_messages, in_flight_messages, size_in_bytes,
-    dead_visible_messages, dead_in_flight_messages, dead_size_in_bytes from towpath.get_stats($1, $2, $3)`,
+    dead_visible_messages, dead_in_flight_messages, dead_size_in_bytes, delayed_messages from towpath.get_stats($1, $2, $3)`,
 };
 const IN_FLIGHT: Statement = {
   name: 'count_in_flight',
@@ -210,11 +211,13 @@ export class MessageFunctions {
       queue: {
         visibleMessages: figure('visible_messages'),
         inFlightMessages: figure('in_flight_messages'),
+        delayedMessages: figure('delayed_messages'),
         sizeInBytes: figure('size_in_bytes'),
       },
       deadLetterQueue: {
         visibleMessages: figure('dead_visible_messages'),
         inFlightMessages: figure('dead_in_flight_messages'),
+        delayedMessages: 0,
         sizeInBytes: figure('dead_size_in_bytes'),
       },
     };

@@ -39,7 +39,10 @@ export interface TowpathAuthToken {
 
 export interface TowpathChannelStats {
   channel_id: string | null;
+  consumer_group: string | null;
+  consumer_group_id: number | null;
   dead_letters: number | null;
+  delayed_messages: number | null;
   display_name: string | null;
   in_flight_messages: number | null;
   queue_id: number | null;
@@ -77,10 +80,12 @@ export interface TowpathDeadLetters {
   channel_id: string | null;
   consumer_group_id: number | null;
   created_at: Timestamp | null;
+  dead_letter_reason: string | null;
   dead_lettered_at: Timestamp | null;
   delivered_at: Timestamp | null;
   delivered_to: string | null;
   delivery_count: number | null;
+  delivery_history: Json | null;
   display_name: string | null;
   expire_after: Timestamp | null;
   id: number | null;
@@ -146,6 +151,15 @@ export interface TowpathMessage {
   receipt_number: Generated<number>;
   size_in_bytes: number;
   visible_after: Timestamp;
+}
+
+export interface TowpathMessageDelay {
+  channel_id: string;
+  consumer_group_id: number;
+  id: Generated<number>;
+  messages: number;
+  queue_id: number;
+  visible_minute: Timestamp;
 }
 
 export interface TowpathMessageDelta {
@@ -227,8 +241,11 @@ export interface TowpathQueue {
 }
 
 export interface TowpathQueueStats {
+  consumer_group: string | null;
+  consumer_group_id: number | null;
   dead_letters: number | null;
   dead_size_in_bytes: number | null;
+  delayed_messages: number | null;
   display_name: string | null;
   in_flight_messages: number | null;
   lifecycle_state: string | null;
@@ -316,6 +333,7 @@ export interface DB {
   "towpath.in_flight": TowpathInFlight;
   "towpath.lease": TowpathLease;
   "towpath.message": TowpathMessage;
+  "towpath.message_delay": TowpathMessageDelay;
   "towpath.message_delta": TowpathMessageDelta;
   "towpath.message_total": TowpathMessageTotal;
   "towpath.migration": TowpathMigration;

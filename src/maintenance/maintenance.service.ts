@@ -100,6 +100,9 @@ export class MaintenanceService {
       case 'deltas':
         await this.repeat(FOLD_BATCH, () => this.functions.foldMessageDeltas(queueId, FOLD_BATCH));
         break;
+      case 'delays':
+        await this.repeat(FOLD_BATCH, () => this.functions.foldMessageDelays(FOLD_BATCH));
+        break;
       case 'work-requests':
         for (let batch = 0; batch < MAX_BATCHES && !this.isStopped; batch += 1) {
           if ((await this.functions.runWorkRequestStep(null, WORK_REQUEST_BATCH)) === null) break;

@@ -212,7 +212,10 @@ const figures = z
     visibleMessages: z.int().meta({ description: 'About how many messages could be delivered now.' }),
     inFlightMessages: z
       .int()
-      .meta({ description: 'About how many messages are delivered and not deleted, or delayed.' }),
+      .meta({ description: 'About how many messages are delivered, not deleted and still invisible.' }),
+    delayedMessages: z.int().meta({
+      description: 'Towpath extension: about how many messages were put with a delay that is not over.',
+    }),
     sizeInBytes: z.int().meta({ description: 'About how many bytes all of them have.' }),
   })
   .meta({ id: 'Stats' });

@@ -160,7 +160,7 @@ describe('the answers', () => {
 
   it('are held against something', () => {
     const operation = operations.get('getStats')!;
-    const figures = { visibleMessages: 0, inFlightMessages: 0, sizeInBytes: 0 };
+    const figures = { visibleMessages: 0, inFlightMessages: 0, delayedMessages: 0, sizeInBytes: 0 };
     const headers = { 'opc-request-id': 'x' };
     const answer = (json: unknown, status = 200): string | null =>
       validator.problemsOfAnswer(operation, { status, json, headers, text: JSON.stringify(json) });

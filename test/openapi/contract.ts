@@ -434,7 +434,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   DeleteMessagesResult: ['serverFailures', 'clientFailures', 'entries'],
   DeleteMessagesResultEntry: ['errorCode?', 'errorMessage?'],
   QueueStats: ['queue', 'dlq', 'channelId?', 'consumerGroupId?'],
-  Stats: ['visibleMessages', 'inFlightMessages', 'sizeInBytes'],
+  Stats: ['visibleMessages', 'inFlightMessages', 'delayedMessages', 'sizeInBytes'],
   ChannelCollection: ['items'],
   Error: ['code', 'message'],
 };

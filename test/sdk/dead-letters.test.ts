@@ -72,8 +72,8 @@ describe('the dead letter queue, through the OCI SDK', () => {
     await get(queueId, { visibilityInSeconds: 0 });
     expect(await get(queueId)).toEqual([]);
     expect(await stats(queueId)).toMatchObject({
-      queue: { visibleMessages: 0, inFlightMessages: 0, sizeInBytes: 0 },
-      dlq: { visibleMessages: 2, inFlightMessages: 0, sizeInBytes: 2 },
+      queue: { visibleMessages: 0, inFlightMessages: 0, delayedMessages: 0, sizeInBytes: 0 },
+      dlq: { visibleMessages: 2, inFlightMessages: 0, delayedMessages: 0, sizeInBytes: 2 },
     });
     const dead = await get(dlq, { visibilityInSeconds: 600 });
     expect(dead.map(({ content }) => content)).toEqual(['a', 'b']);
@@ -95,7 +95,12 @@ describe('the dead letter queue, through the OCI SDK', () => {
       deleteMessagesDetails: { entries: [again!, second!].map(({ receipt }) => ({ receipt })) },
     });
     expect(deleteMessagesResult.clientFailures).toBe(0);
-    expect((await stats(queueId)).dlq).toEqual({ visibleMessages: 0, inFlightMessages: 0, sizeInBytes: 0 });
+    expect((await stats(queueId)).dlq).toEqual({
+      visibleMessages: 0,
+      inFlightMessages: 0,
+      delayedMessages: 0,
+      sizeInBytes: 0,
+    });
   });
 
   it('delivers dead letters as often as they are asked for', async () => {

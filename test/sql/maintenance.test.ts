@@ -222,13 +222,16 @@ describe('the views', () => {
       {
         ocid: queue.ocid,
         display_name: 'views',
+        consumer_group: null,
         lifecycle_state: 'ACTIVE',
         visible_messages: 2,
-        in_flight_messages: 2,
+        in_flight_messages: 1,
+        delayed_messages: 1,
         size_in_bytes: 4,
         dead_letters: 1,
         dead_size_in_bytes: 2,
         queue_id: queue.id,
+        consumer_group_id: 0,
       },
     ]);
     // The delayed message is with nobody.
@@ -246,12 +249,12 @@ describe('the views', () => {
     ).toEqual([{ channel_id: 'dead', delivered_to: 'ana', delivery_count: 1, died: true }]);
     expect(
       await run(
-        `select channel_id, visible_messages, in_flight_messages, dead_letters from towpath.channel_stats ${where} order by 1`,
+        `select channel_id, visible_messages, in_flight_messages, delayed_messages, dead_letters from towpath.channel_stats ${where} order by 1`,
         [queue.id],
       ),
     ).toEqual([
-      { channel_id: 'c', visible_messages: 0, in_flight_messages: 1, dead_letters: 0 },
-      { channel_id: 'dead', visible_messages: 0, in_flight_messages: 0, dead_letters: 1 },
+      { channel_id: 'c', visible_messages: 0, in_flight_messages: 0, delayed_messages: 1, dead_letters: 0 },
+      { channel_id: 'dead', visible_messages: 0, in_flight_messages: 0, delayed_messages: 0, dead_letters: 1 },
     ]);
     await queue.remove();
     for (const view of ['queue_stats', 'channel_stats'])

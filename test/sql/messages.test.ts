@@ -439,34 +439,40 @@ describe('list_channels', () => {
 });
 
 describe('count_in_flight', () => {
-  it('counts what is hidden, delivered or delayed, of the queue or a channel, up to a limit', async () => {
+  it('counts what is delivered and hidden, of the queue or a channel, looking at so many at most', async () => {
     const queue = await makeQueue(run);
     for (const channel of ['', 'a', 'b']) await queue.putMany(4, channel);
     await queue.put(['x'], 'b', 100);
     for (const channel of ['', 'a', 'b']) await queue.get({ channel, limit: 3 });
-    expect(await queue.inFlight()).toBe(10);
+    expect(await queue.inFlight()).toBe(9);
     expect(await queue.inFlight('')).toBe(3);
-    expect(await queue.inFlight('b')).toBe(4);
+    expect(await queue.inFlight('b')).toBe(3);
     expect(await queue.inFlight(null, 5)).toBe(5);
     expect(await queue.inFlight(null, 100, true)).toBe(0);
   });
 });
 
 describe('get_stats', () => {
-  it('tells visible, in flight and bytes, of the queue with its channels, of one, of the queue alone', async () => {
+  it('tells visible, in flight, delayed and bytes, of the queue with its channels, of one, of the queue alone', async () => {
     const queue = await makeQueue(run, { deadLetterQueueDeliveryCount: 1 });
     await queue.put(['12345', '12', '1']);
     await queue.put(['123'], 'a');
-    await queue.put(['1234'], 'b', 100);
     await queue.get({ channel: '' });
     await queue.timeOut();
     await queue.sweepTimedOut();
+    await queue.put(['1234'], 'b', 100);
     await queue.get({ channel: '' });
-    const none = { dead_visible_messages: 0, dead_in_flight_messages: 0, dead_size_in_bytes: 0 };
+    const none = {
+      dead_visible_messages: 0,
+      dead_in_flight_messages: 0,
+      dead_size_in_bytes: 0,
+      delayed_messages: 0,
+    };
     const expected = async (): Promise<void> => {
       expect(await queue.stats()).toEqual({
-        visible_messages: 3,
+        visible_messages: 2,
         in_flight_messages: 1,
+        delayed_messages: 1,
         size_in_bytes: 10,
         dead_visible_messages: 1,
         dead_in_flight_messages: 0,
@@ -478,6 +484,7 @@ describe('get_stats', () => {
         in_flight_messages: 1,
         dead_size_in_bytes: 5,
       });
+      expect(await queue.stats('b')).toMatchObject({ visible_messages: 0, in_flight_messages: 0, delayed_messages: 1 });
       expect(await queue.stats('x')).toEqual({ visible_messages: 0, in_flight_messages: 0, size_in_bytes: 0, ...none });
     };
     await expected();

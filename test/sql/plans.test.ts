@@ -37,9 +37,14 @@ const calls = (queue: number, held: readonly number[]): Record<string, Call> => 
   },
   'put into new channels': {
     text: `select * from towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"x","y",""}', '{null,null,null}', '{0,0,0}', '{1,1,1}', 1000)`,
-    everyChannel: true,
     values: [queue],
     index: 'message_claim',
+    // It reads the changes of the statistics that were not folded yet.
+    rows: 1100,
+  },
+  'put with a delay': {
+    text: `select * from towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"","",""}', '{null,null,null}', '{0,60,600}', '{1,1,1}')`,
+    values: [queue],
   },
   'get of one channel': {
     text: `select * from towpath.get_messages($1, channel_id => '', max_messages => 10)`,
@@ -91,6 +96,9 @@ const calls = (queue: number, held: readonly number[]): Record<string, Call> => 
   },
   'count of one channel': { text: `select towpath.count_in_flight($1, channel_id => 'none')`, values: [queue] },
   'stats of one channel': { text: `select * from towpath.get_stats($1, 0, 'none')`, values: [queue], rows: 1100 },
+  'count of delayed': { text: 'select towpath.count_delayed($1)', values: [queue], index: 'message_delayed' },
+  'fold of delays': { text: 'select towpath.fold_message_delays(20)', index: 'message_delay_by_minute' },
+  'delays are due': { text: 'select towpath.message_delays_are_due()' },
   'queues with timed-out deliveries': {
     text: 'select * from towpath.queues_with_timed_out_deliveries()',
     index: 'message_last_delivery',

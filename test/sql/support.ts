@@ -40,6 +40,7 @@ export interface StatsRow {
   readonly dead_visible_messages: number;
   readonly dead_in_flight_messages: number;
   readonly dead_size_in_bytes: number;
+  readonly delayed_messages: number;
 }
 
 /** Anything that runs one statement: the test's pool, or one session of it. */
@@ -219,6 +220,7 @@ export class Queue {
       `update towpath.message set visible_after = now() where queue_id = $1 and visible_after > now()`,
       [this.id],
     );
+    await this.run('delete from towpath.message_delay where queue_id = $1', [this.id]);
   }
 
   /** Makes everything that there is so many seconds older. */
