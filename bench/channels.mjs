@@ -33,6 +33,8 @@ const message = (channelId) => ({
   sizeInBytes: 1,
 });
 
+const one = (queueId, after) => request(queueId, after, 1, 43_200);
+
 const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 const server = await startEmbeddedPostgres({ dataDirectory, settings: { fsync: 'off', max_wal_size: '8GB' } });
 const database = new Database(server.url, 4, 3000, () => undefined);
@@ -54,7 +56,6 @@ async function costOfGets() {
   // Enough for every call below: each takes one message.
   const perQueue = Math.max(20_000, ...CHANNELS);
   for (const [channels, queueId] of queues) await fill(queueId, perQueue, (n) => `c${n % channels}`);
-  const one = (queueId, after) => request(queueId, after, 1, 43_200);
 
   // Each call takes its turn, as a pod does.
   const turns = new Map([...queues].map(([channels]) => [channels, '']));

@@ -63,6 +63,7 @@ describe('the limit on channels', () => {
     await queue.sweepTimedOut();
     await put(queue, ['b', 'b'], 1);
     await put(queue, ['b'], 1);
+    expect([await queue.channels(true), await queue.channels()]).toEqual([['a'], ['b']]);
   });
 });
 
