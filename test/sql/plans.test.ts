@@ -29,8 +29,56 @@ interface Call {
 
 const ten = (ids: readonly number[]): [number[], number[]] => [ids.slice(0, 10), Array(10).fill(1)];
 
+/** A queue with consumer groups, one of which is being deleted. */
+interface Groups {
+  readonly queue: number;
+  readonly group: number;
+  readonly deletion: string;
+}
+
+async function makeGroups(run: Run): Promise<Groups> {
+  const queue = await makeQueue(run, { capabilities: [{ type: 'CONSUMER_GROUPS' }] });
+  const create = async (name: string): Promise<string> => {
+    const [row] = await run<{ identifier: string }>(
+      `select identifier from towpath.create_consumer_group($1, jsonb_build_object('queueId', $2::text, 'displayName', $3::text), '$.k == "v"')`,
+      [queue.tenancy, queue.ocid, name],
+    );
+    return row?.identifier ?? '';
+  };
+  const [kept, deleted] = [await create('kept'), await create('deleted')];
+  await run(
+    `select towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"","c",""}', array_fill('{"k": "v"}'::text, array[3]), '{0,0,60}', '{1,1,1}')`,
+    [queue.id],
+  );
+  const [group] = await run<{ id: number }>('select id from towpath.consumer_group where ocid = $1', [kept]);
+  const [request] = await run<{ ocid: string }>('select ocid from towpath.delete_consumer_group($1, $2)', [
+    queue.tenancy,
+    deleted,
+  ]);
+  return { queue: queue.id, group: group?.id ?? 0, deletion: request?.ocid ?? '' };
+}
+
 /** The statements of the hot path and of the maintenance. `held`: ids of messages whose receipt number is 1. */
-const calls = (queue: number, held: readonly number[]): Record<string, Call> => ({
+const calls = (queue: number, held: readonly number[], groups: Groups): Record<string, Call> => ({
+  'put into consumer groups': {
+    text: `select * from towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"","c","new"}', '{null,"{\\"k\\": \\"v\\"}",null}', '{0,0,60}', '{1,1,1}')`,
+    values: [groups.queue],
+  },
+  'get of a consumer group': {
+    text: 'select * from towpath.get_messages($1, $2, max_messages => 10)',
+    values: [groups.queue, groups.group],
+    index: 'message_claim',
+    everyChannel: true,
+  },
+  'stats of a consumer group': {
+    text: 'select * from towpath.get_stats($1, $2)',
+    values: [groups.queue, groups.group],
+  },
+  'deletion of a consumer group': {
+    text: 'select towpath.run_work_request_step($1, 20)',
+    values: [groups.deletion],
+    index: 'message_pkey',
+  },
   put: {
     text: `select * from towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"","",""}', '{null,null,null}', '{0,0,0}', '{1,1,1}')`,
     values: [queue],
@@ -183,6 +231,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
   let url: string;
   let queue: number;
   let held: number[];
+  let groups: Groups;
 
   beforeAll(async () => {
     directory = await mkdtemp(path.join(tmpdir(), 'towpath-plans-'));
@@ -207,6 +256,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     await migrate(server.url, migrations, () => undefined);
     watcher = await PlanWatcher.open(url);
     queue = (await makeQueue(watcher.run)).id;
+    groups = await makeGroups(watcher.run);
     await fill(watcher.run, queue);
     // Delivered once, as the first ten of the backlog in every state below.
     const rows = await watcher.run<{ id: number }>('select id from towpath.get_messages($1, max_messages => 10)', [
@@ -239,7 +289,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
       throw new Error(JSON.stringify({ ...figures, allowed }));
   };
   const expectAllCheap = async (what: string, by: PlanWatcher): Promise<void> => {
-    for (const [label, call] of Object.entries(calls(queue, held))) {
+    for (const [label, call] of Object.entries(calls(queue, held, groups))) {
       expectCheap(`${what}, ${label}`, call, await by.cost(call.text, call.values));
     }
   };
@@ -268,8 +318,10 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     const early = await PlanWatcher.open(earlyUrl.href);
     try {
       const { id } = await makeQueue(early.run);
+      const earlyGroups = await makeGroups(early.run);
       await early.run('analyze');
-      for (const call of Object.values(calls(id, Array(10).fill(0)))) await early.cost(call.text, call.values, 2);
+      for (const call of Object.values(calls(id, Array(10).fill(0), earlyGroups)))
+        await early.cost(call.text, call.values, 2);
       await early.run(
         `insert into towpath.message (queue_id, id, visible_after, expire_after, created_at, size_in_bytes, body)
          select $1, nextval('towpath.message_id'), now(), now() + interval '1 day', now(), 10, 'x' from generate_series(1, 100000)`,
@@ -281,6 +333,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
         calls(
           id,
           rows.map((row) => row.id),
+          earlyGroups,
         ),
       )) {
         expectCheap(`planned while empty, ${label}`, call, await early.cost(call.text, call.values));
@@ -313,7 +366,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     );
     const fresh = await PlanWatcher.open(url);
     try {
-      for (const [label, call] of Object.entries(calls(queue, held))) {
+      for (const [label, call] of Object.entries(calls(queue, held, groups))) {
         expectCheap(`100,000 in flight, ${label}`, call, await fresh.cost(call.text, call.values), 258);
       }
       const others: Record<string, Call> = {
