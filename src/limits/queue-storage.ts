@@ -6,6 +6,10 @@ class Tally {
   total = 0;
   private readonly channels = new Map<string, number>();
 
+  get size(): number {
+    return this.channels.size;
+  }
+
   of(channelId: string): number {
     return this.channels.get(channelId) ?? 0;
   }
@@ -46,6 +50,11 @@ export class QueueStorage {
 
   get total(): number {
     return this.stored.total + (this.before?.total ?? 0) + this.since.total + this.underWay.total;
+  }
+
+  /** Channels that are remembered, those of several reasons as often. */
+  get channels(): number {
+    return this.stored.channels.size + (this.before?.size ?? 0) + this.since.size + this.underWay.size;
   }
 
   /** A channel that has less than was asked for counts with what this pod has put since. */

@@ -33,6 +33,13 @@ export class StorageLimit {
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
+  /** Queues and channels whose storage is remembered at the moment. */
+  get size(): number {
+    let size = this.queues.size;
+    for (const storage of this.queues.values()) size += storage.channels;
+    return size;
+  }
+
   /** Runs `store`, where there is room for what it stores. Throws LimitExceeded, and what `store` throws. */
   async put(
     queue: Queue,

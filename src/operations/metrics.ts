@@ -3,7 +3,9 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { Database } from '../database/database.js';
 import { Notifications } from '../database/notifications.js';
 import { LivePods } from '../limits/live-pods.js';
+import { RateLimits } from '../limits/rate-limits.js';
 import { Refusals } from '../limits/refusals.js';
+import { StorageLimit } from '../limits/storage-limit.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
@@ -27,6 +29,8 @@ export class Metrics {
     rooms: WaitingRooms,
     pods: LivePods,
     refusals: Refusals,
+    rates: RateLimits,
+    storage: StorageLimit,
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
@@ -49,6 +53,11 @@ export class Metrics {
       'towpath_live_pods',
       'Pods that live, as this one knows; rate limits are divided by it.',
       () => pods.count,
+    );
+    this.gauge(
+      'towpath_limits_remembered',
+      'Queues and channels whose rates or storage this pod remembers for the limits.',
+      () => rates.size + storage.size,
     );
     const refused: Counter = new Counter({
       name: 'towpath_refused_requests_total',

@@ -91,6 +91,8 @@ const calls = (queue: number, held: readonly number[]): Record<string, Call> => 
   },
   'count of one channel': { text: `select towpath.count_in_flight($1, channel_id => 'none')`, values: [queue] },
   'stats of one channel': { text: `select * from towpath.get_stats($1, 0, 'none')`, values: [queue], rows: 1100 },
+  'stored bytes': { text: 'select * from towpath.stored_bytes($1)', values: [queue], rows: 1100 },
+  'stored bytes of channels': { text: 'select * from towpath.stored_bytes($1, 1)', values: [queue], rows: 1100 },
   'queues with timed-out deliveries': {
     text: 'select * from towpath.queues_with_timed_out_deliveries()',
     index: 'message_last_delivery',
