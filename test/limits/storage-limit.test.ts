@@ -13,9 +13,11 @@ interface Read {
   readonly fail: () => void;
 }
 
+const fail = (): Promise<PutMessage[]> => Promise.reject(new Error('the database is away'));
+
 /** No answer is there in the same breath: who does not wait for it decides without. */
 async function later(): Promise<void> {
-  for (let turn = 0; turn < 50; turn += 1) await null;
+  for (let turn = 0; turn < 50; turn += 1) await Promise.resolve();
 }
 
 /** A limit of 1,000 bytes, over a database whose answers the test gives: by itself, or one by one. */
@@ -99,8 +101,7 @@ describe('the storage limit of a queue', () => {
     const { put, storage } = setup();
     await put(queueOf(), [messageOf(100)], 3);
     await put(queueOf(), [messageOf(600)], 0);
-    const failing = (): Promise<PutMessage[]> => Promise.reject(new Error('the database is away'));
-    await expect(storage.put(queueOf(), [messageOf(700)], failing)).rejects.toThrow('the database is away');
+    await expect(storage.put(queueOf(), [messageOf(700)], fail)).rejects.toThrow('the database is away');
     await put(queueOf(), [messageOf(700)]);
     await expect(put(queueOf(), [messageOf(1)])).rejects.toEqual(limitExceeded(/about 1000 bytes/));
   });
@@ -146,10 +147,10 @@ describe('the storage limit of a queue', () => {
     reads[1]!.fail();
     await later();
     // Both puts are still counted: there is no room for this one, as far as is known, so it has to ask.
-    const asking = expect(put(queueOf(), [messageOf(500)])).rejects.toThrow('the database is away');
+    const asking = put(queueOf(), [messageOf(500)]);
     expect(reads).toHaveLength(3);
     reads[2]!.fail();
-    await asking;
+    await expect(asking).rejects.toThrow('the database is away');
     stored.isManual = false;
     stored.total = 100;
     await put(queueOf(), [messageOf(300)]);
@@ -194,9 +195,8 @@ describe('the storage limit of a queue', () => {
   it('remembers no channel of puts that were refused, and those of puts that were not for a second', async () => {
     const { storage, put, stored } = setup();
     const queue = queueOf(1, 10);
-    const refuse = (): Promise<PutMessage[]> => Promise.reject(new Error('too many channels'));
     for (let times = 0; times < 10_000; times += 1) {
-      await storage.put(queue, [messageOf(1, `made-up-${times}`)], refuse).catch(() => undefined);
+      await storage.put(queue, [messageOf(1, `made-up-${times}`)], fail).catch(() => undefined);
     }
     expect(storage.size).toBe(1);
     for (let times = 0; times < 100; times += 1) await put(queue, [messageOf(1, `made-up-${times}`)]);

@@ -17,6 +17,9 @@ async function getsThrough(client: Client, queue: string): Promise<{ gets: numbe
   return { gets, seconds: (performance.now() - start) / 1000 };
 }
 
+const livePods = async (client: Client): Promise<number> =>
+  Number(/^towpath_live_pods (\d+)$/m.exec((await client.call({ path: '/metrics', root: true })).text)?.[1]);
+
 describe('a rate limit on several pods', () => {
   let processes: PodProcesses;
   const clients: Client[] = [];
@@ -26,8 +29,6 @@ describe('a rate limit on several pods', () => {
     clients.push(client);
     return client;
   };
-  const livePods = async (client: Client): Promise<number> =>
-    Number(/^towpath_live_pods (\d+)$/m.exec((await client.call({ path: '/metrics', root: true })).text)?.[1]);
 
   beforeAll(async () => {
     processes = await startPodProcesses(2, { TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: String(LIMIT) });

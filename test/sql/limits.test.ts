@@ -86,14 +86,14 @@ describe('stored_bytes', () => {
   });
 });
 
-describe('the pods', () => {
-  const beat = async (id: string, staleAfter = 15): Promise<number> =>
-    one(await run<{ living: number }>('select towpath.record_heartbeat($1, $2) as living', [id, staleAfter])).living;
-  const known = async (): Promise<string[]> =>
-    (await run<{ id: string }>('select id from towpath.pod order by id')).map(({ id }) => id);
-  const age = (id: string, seconds: number): Promise<unknown> =>
-    run('update towpath.pod set seen_at = seen_at - make_interval(secs => $2) where id = $1', [id, seconds]);
+const beat = async (id: string, staleAfter = 15): Promise<number> =>
+  one(await run<{ living: number }>('select towpath.record_heartbeat($1, $2) as living', [id, staleAfter])).living;
+const known = async (): Promise<string[]> =>
+  (await run<{ id: string }>('select id from towpath.pod order by id')).map(({ id }) => id);
+const age = (id: string, seconds: number): Promise<unknown> =>
+  run('update towpath.pod set seen_at = seen_at - make_interval(secs => $2) where id = $1', [id, seconds]);
 
+describe('the pods', () => {
   beforeEach(async () => {
     await run('delete from towpath.pod');
   });
