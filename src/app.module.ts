@@ -7,6 +7,7 @@ import { CONFIGURATION, type Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
+import { LimitFunctions } from './database/limit-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
@@ -15,6 +16,10 @@ import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
 import { IdentityModule } from './identity/identity.module.js';
+import { LivePods } from './limits/live-pods.js';
+import { RateLimits } from './limits/rate-limits.js';
+import { Refusals } from './limits/refusals.js';
+import { StorageLimit } from './limits/storage-limit.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { ChannelTurns } from './messages/channel-turns.js';
 import { ContentsController } from './messages/contents.controller.js';
@@ -62,6 +67,7 @@ class FoundationsModule {
       ConsumerGroupDirectory,
       MessageFunctions,
       MaintenanceFunctions,
+      LimitFunctions,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -101,6 +107,10 @@ export class AppModule {
         ChannelTurns,
         InFlightGate,
         WaitingRooms,
+        LivePods,
+        Refusals,
+        RateLimits,
+        StorageLimit,
         MaintenanceService,
         Readiness,
         Metrics,

@@ -13,6 +13,7 @@ import { IdentityFunctions } from './database/identity-functions.js';
 import { migrate } from './database/migrator.js';
 import { Notifications } from './database/notifications.js';
 import { TokenSeal } from './encryption/token-seal.js';
+import { LivePods } from './limits/live-pods.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { Metrics } from './operations/metrics.js';
@@ -69,6 +70,7 @@ export async function startPod(
     const endpoint = running.get(PublicEndpoint);
     endpoint.listensOn(address.port);
     await prepare(database, endpoint.url);
+    await running.get(LivePods).start();
     running.get(MaintenanceService).start();
     running.get(Readiness).start();
     return {
@@ -82,6 +84,7 @@ export async function startPod(
         running.get(WaitingRooms).close();
         await running.get(MaintenanceService).stop();
         await running.close();
+        await running.get(LivePods).stop();
         await closeFoundations();
       },
     };

@@ -39,6 +39,9 @@ const environmentSchema = z.object({
   TOWPATH_MAX_REQUEST_BYTES: integer(1024, 16777216).default(524288),
   TOWPATH_MAX_CHANNELS: integer(1, 10000).default(256),
   TOWPATH_MAX_IN_FLIGHT: integer(1, 1000000).default(100000),
+  TOWPATH_MAX_QUEUE_BYTES: integer(1, 100000000000000).optional(),
+  TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: integer(1, 1000000).optional(),
+  TOWPATH_MAX_QUEUE_BYTES_PER_SECOND: integer(1, 10000000000).optional(),
   TOWPATH_DRAIN_SECONDS: decimal(0, 300).default(0),
   TOWPATH_SHUTDOWN_SECONDS: decimal(1, 300).default(20),
 });
@@ -63,6 +66,12 @@ export interface Configuration {
   readonly maxRequestBytes: number;
   readonly maxChannels: number;
   readonly maxInFlight: number;
+  /** What a queue may store, all consumer groups and dead letters together; null: any amount. */
+  readonly maxQueueBytes: number | null;
+  /** Of each API (put, get, update, delete) and queue, on all pods together; null: any number. */
+  readonly maxQueueRequestsPerSecond: number | null;
+  /** In and out of a queue, each for itself, on all pods together; null: any amount. */
+  readonly maxQueueBytesPerSecond: number | null;
   /** How long a stop may take before what is left is cut off. */
   readonly shutdownMs: number;
   /** How long a stopping pod still takes requests, so that load balancers see that it is not ready. Beside `shutdownMs`. */
@@ -111,6 +120,9 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     maxRequestBytes: values.TOWPATH_MAX_REQUEST_BYTES,
     maxChannels: values.TOWPATH_MAX_CHANNELS,
     maxInFlight: values.TOWPATH_MAX_IN_FLIGHT,
+    maxQueueBytes: values.TOWPATH_MAX_QUEUE_BYTES ?? null,
+    maxQueueRequestsPerSecond: values.TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND ?? null,
+    maxQueueBytesPerSecond: values.TOWPATH_MAX_QUEUE_BYTES_PER_SECOND ?? null,
     shutdownMs: values.TOWPATH_SHUTDOWN_SECONDS * 1000,
     drainMs: values.TOWPATH_DRAIN_SECONDS * 1000,
     isRunByNpm: present['npm_lifecycle_event'] !== undefined,

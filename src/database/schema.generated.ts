@@ -189,6 +189,15 @@ export interface TowpathMigration {
   oldest_program: number;
 }
 
+export interface TowpathPod {
+  /**
+   * Drawn by the pod when it starts: a pod that is started again is another one.
+   */
+  id: string;
+  seen_at: Timestamp;
+  started_at: Timestamp;
+}
+
 export interface TowpathPurge {
   channel_ids: string[] | null;
   consumer_group_id: number;
@@ -337,6 +346,7 @@ export interface DB {
   "towpath.message_delta": TowpathMessageDelta;
   "towpath.message_total": TowpathMessageTotal;
   "towpath.migration": TowpathMigration;
+  "towpath.pod": TowpathPod;
   "towpath.purge": TowpathPurge;
   "towpath.purge_offset": TowpathPurgeOffset;
   "towpath.queue": TowpathQueue;

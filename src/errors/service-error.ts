@@ -30,12 +30,16 @@ export type ErrorCode = keyof typeof HTTP_STATUS;
 export class ServiceError extends Error {
   override readonly name = 'ServiceError';
 
+  /** When a repeat may succeed, for the header Retry-After; null: nobody knows. */
+  readonly retryAfterSeconds: number | null;
+
   constructor(
     readonly code: ErrorCode,
     message: string,
-    options?: ErrorOptions,
+    options: ErrorOptions & { readonly retryAfterSeconds?: number } = {},
   ) {
     super(message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds ?? null;
   }
 
   get status(): number {

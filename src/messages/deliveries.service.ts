@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { MessageFunctions, type MessageRange, type ReceiptKey } from '../database/message-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
+import { RateLimits } from '../limits/rate-limits.js';
 import {
   MAX_VISIBILITY,
   type DeleteMessagesResult,
@@ -25,11 +26,12 @@ export class DeliveriesService {
     private readonly ranges: MessageRanges,
     private readonly receipts: Receipts,
     private readonly wakeUps: WakeUps,
+    private readonly rates: RateLimits,
   ) {}
 
-  /** Throws InvalidParameter for a garbled receipt, NotAuthorizedOrNotFound for a dead one. */
+  /** Throws InvalidParameter for a garbled receipt, NotAuthorizedOrNotFound for a dead one, TooManyRequests. */
   async update(caller: Caller, queue: string, groupId: string | undefined, entry: Update): Promise<UpdatedMessage> {
-    const range = await this.range(caller, queue, groupId);
+    const range = await this.range(caller, queue, groupId, 'update');
     return valueOf(await this.updateAll(range, [entry]));
   }
 
@@ -40,13 +42,13 @@ export class DeliveriesService {
     groupId: string | undefined,
     entries: readonly Update[],
   ): Promise<UpdateMessagesResult> {
-    const range = await this.range(caller, queue, groupId);
+    const range = await this.range(caller, queue, groupId, 'update');
     return toBatchResult(await this.updateAll(range, entries), (updated) => updated);
   }
 
   /** As `update`. */
   async delete(caller: Caller, queue: string, groupId: string | undefined, receipt: string): Promise<void> {
-    const range = await this.range(caller, queue, groupId);
+    const range = await this.range(caller, queue, groupId, 'delete');
     valueOf(await this.deleteAll(range, [receipt]));
   }
 
@@ -57,12 +59,19 @@ export class DeliveriesService {
     groupId: string | undefined,
     receipts: readonly string[],
   ): Promise<DeleteMessagesResult> {
-    const range = await this.range(caller, queue, groupId);
+    const range = await this.range(caller, queue, groupId, 'delete');
     return toBatchResult(await this.deleteAll(range, receipts), () => ({}));
   }
 
-  private async range(caller: Caller, queue: string, groupId: string | undefined): Promise<MessageRange> {
-    return (await this.ranges.find(caller, queue, groupId)).range;
+  private async range(
+    caller: Caller,
+    reference: string,
+    groupId: string | undefined,
+    api: 'update' | 'delete',
+  ): Promise<MessageRange> {
+    const { queue, range } = await this.ranges.find(caller, reference, groupId);
+    this.rates.request(queue, api);
+    return range;
   }
 
   private async updateAll(range: MessageRange, entries: readonly Update[]): Promise<(UpdatedMessage | ServiceError)[]> {

@@ -43,7 +43,7 @@ export class MessagesController {
       'have been stored: SDKs do not repeat it by themselves.',
     permission: 'use queue-push',
     success: { status: 200, description: 'The messages are stored; ids are in the order sent.', schema: putMessages },
-    errors: ['LimitExceeded', 'PayloadTooLarge', 'UnsupportedMediaType', 'IncorrectState'],
+    errors: ['LimitExceeded', 'PayloadTooLarge', 'UnsupportedMediaType', 'IncorrectState', 'TooManyRequests'],
   })
   put(
     @CurrentCaller() caller: Caller,
@@ -63,7 +63,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'The messages; an empty array where there were none.', schema: getMessages },
-    errors: ['IncorrectState'],
+    errors: ['IncorrectState', 'TooManyRequests'],
   })
   async get(
     @CurrentCaller() caller: Caller,
@@ -81,7 +81,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'The new time; the receipt stays good.', schema: updatedMessage },
-    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge', 'TooManyRequests'],
   })
   update(
     @CurrentCaller() caller: Caller,
@@ -100,6 +100,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 204, description: 'The message is gone for good.' },
+    errors: ['TooManyRequests'],
   })
   delete(
     @CurrentCaller() caller: Caller,
@@ -118,7 +119,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'A result per entry, in order.', schema: updateMessagesResult },
-    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge', 'TooManyRequests'],
   })
   updateMany(
     @CurrentCaller() caller: Caller,
@@ -137,7 +138,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'A result per entry, in order.', schema: deleteMessagesResult },
-    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge', 'TooManyRequests'],
   })
   deleteMany(
     @CurrentCaller() caller: Caller,

@@ -10,6 +10,8 @@ import {
 import type { Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
+import { RateLimits } from '../limits/rate-limits.js';
+import { StorageLimit } from '../limits/storage-limit.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import { ChannelTurns } from './channel-turns.js';
 import { InFlightGate } from './in-flight-gate.js';
@@ -34,12 +36,17 @@ export class MessagesService {
     private readonly receipts: Receipts,
     private readonly turns: ChannelTurns,
     private readonly gate: InFlightGate,
+    private readonly rates: RateLimits,
+    private readonly storage: StorageLimit,
     private readonly rooms: WaitingRooms,
     private readonly wakeUps: WakeUps,
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
-  /** Stores messages, all or none. Throws LimitExceeded, PayloadTooLarge, InvalidParameter, NotAuthorizedOrNotFound. */
+  /**
+   * Stores messages, all or none. Throws LimitExceeded, PayloadTooLarge, InvalidParameter, TooManyRequests,
+   * NotAuthorizedOrNotFound.
+   */
   async put(caller: Caller, reference: string, details: PutMessagesDetails): Promise<PutMessages> {
     const queue = await this.directory.findQueue(caller, reference);
     const messages = details.messages.map((message, index) => this.toPut(queue, message, index));
@@ -50,7 +57,10 @@ export class MessagesService {
         `messages have ${total} bytes together, and ${this.configuration.maxRequestBytes} are allowed: put fewer at a time`,
       );
     }
-    const stored = await this.functions.put(queue.queueId, messages, this.configuration.maxChannels);
+    this.rates.put(queue, messages);
+    const stored = await this.storage.put(queue, messages, () =>
+      this.functions.put(queue.queueId, messages, this.configuration.maxChannels),
+    );
     for (const [index, { consumerGroupIds }] of stored.entries()) {
       const { channelId = '', delayInSeconds = 0 } = messages[index] ?? {};
       for (const consumerGroupId of consumerGroupIds) {
@@ -68,13 +78,15 @@ export class MessagesService {
 
   /**
    * Delivers messages, waiting while there are none. `signal` says that the client went away: what was claimed for it
-   * by then goes to somebody else.
+   * by then goes to somebody else. Throws TooManyRequests, IncorrectState, NotAuthorizedOrNotFound.
    */
   async get(caller: Caller, reference: string, query: GetMessagesQuery, signal: AbortSignal): Promise<Message[]> {
     const { queue, range } = await this.ranges.find(caller, reference, query.consumerGroupId);
+    const channelId = query.channelFilter ?? null;
+    this.rates.get(queue, channelId);
     const request: GetRequest = {
       ...range,
-      channelId: query.channelFilter ?? null,
+      channelId,
       afterChannelId: '',
       limit: query.limit ?? 1,
       visibilityInSeconds: query.visibilityInSeconds ?? null,
@@ -83,6 +95,7 @@ export class MessagesService {
     };
     const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
+    this.rates.given(queue, channelId, messages);
     return messages.map((message) => this.toMessage(range, message));
   }
 

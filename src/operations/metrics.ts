@@ -1,7 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Database } from '../database/database.js';
 import { Notifications } from '../database/notifications.js';
+import { LivePods } from '../limits/live-pods.js';
+import { RateLimits } from '../limits/rate-limits.js';
+import { Refusals } from '../limits/refusals.js';
+import { StorageLimit } from '../limits/storage-limit.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
@@ -19,7 +23,15 @@ export class Metrics {
     registers: [this.registry],
   });
 
-  constructor(database: Database, notifications: Notifications, rooms: WaitingRooms) {
+  constructor(
+    database: Database,
+    notifications: Notifications,
+    rooms: WaitingRooms,
+    pods: LivePods,
+    refusals: Refusals,
+    rates: RateLimits,
+    storage: StorageLimit,
+  ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
     this.gauge(
@@ -37,6 +49,26 @@ export class Metrics {
     );
     this.gauge('towpath_waiting_ranges', 'Ranges of messages that somebody waits for.', () => rooms.size.rooms);
     this.gauge('towpath_waiters', 'Long polls that wait.', () => rooms.size.waiters);
+    this.gauge(
+      'towpath_live_pods',
+      'Pods that live, as this one knows; rate limits are divided by it.',
+      () => pods.count,
+    );
+    this.gauge(
+      'towpath_limits_remembered',
+      'Queues and channels whose rates or storage this pod remembers for the limits.',
+      () => rates.size + storage.size,
+    );
+    const refused: Counter = new Counter({
+      name: 'towpath_refused_requests_total',
+      help: 'Requests that a limit of a queue, or the share of it that a channel may use, has refused.',
+      labelNames: ['limit', 'scope'],
+      registers: [this.registry],
+      collect: () => {
+        refused.reset();
+        for (const { limit, scope, count } of refusals.all()) refused.inc({ limit, scope }, count);
+      },
+    });
   }
 
   /** `operation` is a route, never a path: paths hold ids without end. */

@@ -47,6 +47,7 @@ const header = (description: string): { description: string; schema: { type: 'st
   description,
   schema: { type: 'string' },
 });
+const RETRY_AFTER_HEADER = header('Seconds after which a repeat may succeed.');
 export const REQUEST_ID_HEADER = header('The id of the request: the one sent, or a new one. It is in the log too.');
 
 /** What every error looks like. */
@@ -92,6 +93,10 @@ export function Operation(options: OperationOptions): MethodDecorator {
         status: Number(status),
         description: `\`${[...new Set(codes)].join('`, `')}\``,
         ...ERROR_RESPONSE,
+        headers: {
+          ...ERROR_RESPONSE.headers,
+          ...(status === '429' ? { 'retry-after': RETRY_AFTER_HEADER } : {}),
+        },
         content: {
           'application/json': {
             ...ERROR_RESPONSE.content['application/json'],

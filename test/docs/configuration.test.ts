@@ -33,9 +33,15 @@ describe("the README's configuration table", () => {
   });
 
   it.each(rows.filter((row) => row.default === ''))('tells that $name has no default', ({ name }) => {
-    const value = name === 'DATABASE_URL' ? 'postgres://somebody@somewhere/something' : 'https://queues.example.com';
+    const value =
+      name === 'DATABASE_URL'
+        ? 'postgres://somebody@somewhere/something'
+        : name.endsWith('_URL')
+          ? 'https://queues.example.com'
+          : 123_456;
+    expect(Object.values(readConfiguration({}))).not.toContain(value);
     expect(Object.values(readConfiguration({}))).toContain(null);
-    expect(Object.values(readConfiguration({ [name]: value }))).toContain(value);
+    expect(Object.values(readConfiguration({ [name]: String(value) }))).toContain(value);
   });
 
   const ranges = rows.flatMap((row) => {
@@ -51,10 +57,19 @@ describe("the README's configuration table", () => {
   });
 
   it('tells a range for every number, and the unit where the name has one', () => {
-    const numbers = rows.filter((row) => /^\d+$/.test(row.default));
+    // What is no text without a default is a number: a limit that there may be.
+    const numbers = rows.filter(
+      (row) => /^\d+$/.test(row.default) || (row.default === '' && !row.name.endsWith('_URL')),
+    );
     expect(ranges.map(({ name }) => name)).toEqual(numbers.map(({ name }) => name));
+    const units: readonly (readonly [string, string])[] = [
+      ['_SECONDS', 'seconds'],
+      ['_BYTES', 'bytes'],
+      ['_BYTES_PER_SECOND', 'bytes/s'],
+      ['_PER_SECOND', '1/s'],
+    ];
     for (const row of rows) {
-      expect(row.unit).toBe(row.name.endsWith('_SECONDS') ? 'seconds' : row.name.endsWith('_BYTES') ? 'bytes' : '');
+      expect([row.name, row.unit]).toEqual([row.name, units.find(([end]) => row.name.endsWith(end))?.[1] ?? '']);
     }
   });
 

@@ -157,7 +157,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'PutMessages',
     permission: 'use queue-push',
-    errors: [409, 413, 415],
+    errors: [409, 413, 415, 429],
   },
   getMessages: {
     method: 'GET',
@@ -166,7 +166,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'GetMessages',
     permission: 'use queue-pull',
-    errors: [409],
+    errors: [409, 429],
   },
   deleteMessage: {
     method: 'DELETE',
@@ -174,6 +174,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     query: ['consumerGroupId'],
     success: 204,
     permission: 'use queue-pull',
+    errors: [429],
   },
   deleteMessages: {
     method: 'POST',
@@ -183,7 +184,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'DeleteMessagesResult',
     permission: 'use queue-pull',
-    errors: [413, 415],
+    errors: [413, 415, 429],
   },
   updateMessage: {
     method: 'PUT',
@@ -193,7 +194,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'UpdatedMessage',
     permission: 'use queue-pull',
-    errors: [413, 415],
+    errors: [413, 415, 429],
   },
   updateMessages: {
     method: 'POST',
@@ -203,7 +204,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'UpdateMessagesResult',
     permission: 'use queue-pull',
-    errors: [413, 415],
+    errors: [413, 415, 429],
   },
   getStats: {
     method: 'GET',

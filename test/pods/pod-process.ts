@@ -80,15 +80,15 @@ export interface PodProcesses {
   readonly stop: () => Promise<void>;
 }
 
-/** Pods as processes of their own on one new database; the first one makes the first identity. */
-export async function startPodProcesses(count: number): Promise<PodProcesses> {
+/** Pods as processes of their own on one new database, all with this environment; the first one makes the first identity. */
+export async function startPodProcesses(count: number, common: Record<string, string> = {}): Promise<PodProcesses> {
   const test = await createTestDatabase();
   const folders: string[] = [];
   const pods: PodProcess[] = [];
   const add = async (environment: Record<string, string> = {}): Promise<PodProcess> => {
     const folder = await mkdtemp(path.join(tmpdir(), 'towpath-process-'));
     folders.push(folder);
-    const pod = new PodProcess(test.url, folder, environment);
+    const pod = new PodProcess(test.url, folder, { ...common, ...environment });
     pods.push(pod);
     await pod.ready();
     return pod;

@@ -147,6 +147,8 @@ const calls = (queue: number, held: readonly number[], groups: Groups): Record<s
   'count of delayed': { text: 'select towpath.count_delayed($1)', values: [queue], index: 'message_delayed' },
   'fold of delays': { text: 'select towpath.fold_message_delays(20)', index: 'message_delay_by_minute' },
   'delays are due': { text: 'select towpath.message_delays_are_due()' },
+  'stored bytes': { text: 'select * from towpath.stored_bytes($1)', values: [queue], rows: 1100 },
+  'stored bytes of channels': { text: 'select * from towpath.stored_bytes($1, 1)', values: [queue], rows: 1100 },
   'queues with timed-out deliveries': {
     text: 'select * from towpath.queues_with_timed_out_deliveries()',
     index: 'message_last_delivery',

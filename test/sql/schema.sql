@@ -194,6 +194,17 @@ create table towpath.migration (
 
 comment on table towpath.migration is 'Which files of migrations/ were applied, and the oldest program that can work on the result.';
 
+create table towpath.pod (
+  id text collate "C" not null,
+  started_at timestamp with time zone not null,
+  seen_at timestamp with time zone not null,
+  constraint pod_pkey PRIMARY KEY (id)
+)
+with (fillfactor=50);
+
+comment on table towpath.pod is 'The pods that run. Each says every few seconds that it lives; record_heartbeat forgets those that no longer do. A rate limit is shared out among them.';
+comment on column towpath.pod.id is 'Drawn by the pod when it starts: a pod that is started again is another one.';
+
 create table towpath.purge (
   queue_id bigint not null,
   work_request_id bigint not null,
@@ -1564,6 +1575,16 @@ $function$;
 
 comment on function towpath.forget_old_records(integer) is 'Removes retry tokens after 24 hours, finished work requests after 7 days, deleted queues after an hour. Returns how many.';
 
+CREATE OR REPLACE FUNCTION towpath.forget_pod(pod_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  delete from towpath.pod p where p.id = forget_pod.pod_id;
+$function$;
+
+comment on function towpath.forget_pod(text) is 'A pod that stops says so, so that the others need not wait until it is stale.';
+
 CREATE OR REPLACE FUNCTION towpath.get_messages(queue_id bigint, consumer_group_id bigint DEFAULT 0, dead_letter boolean DEFAULT false, channel_id text DEFAULT NULL::text, after_channel_id text DEFAULT ''::text, max_messages integer DEFAULT 1, visibility_in_seconds integer DEFAULT NULL::integer, delivered_to text DEFAULT NULL::text, max_bytes integer DEFAULT 2097152)
  RETURNS SETOF towpath.message
  LANGUAGE plpgsql
@@ -2698,6 +2719,32 @@ $function$;
 
 comment on function towpath.ranges_with_expired_messages(integer) is 'Returns queues and consumer groups whose oldest message has expired, for sweep_expired_messages.';
 
+CREATE OR REPLACE FUNCTION towpath.record_heartbeat(pod_id text, stale_after_seconds double precision DEFAULT 15)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_stale constant timestamptz := v_now - make_interval(secs => stale_after_seconds);
+  v_living integer;
+begin
+  insert into towpath.pod as p (id, started_at, seen_at)
+  values (record_heartbeat.pod_id, v_now, v_now)
+  on conflict on constraint pod_pkey do update
+  set seen_at = excluded.seen_at;
+  -- Whoever is locked is being forgotten by another pod, or has just come back to life.
+  delete from towpath.pod p
+  where p.id in (
+    select s.id from towpath.pod s where s.seen_at < v_stale order by s.id for update skip locked
+  );
+  select count(*) into v_living from towpath.pod p where p.seen_at >= v_stale;
+  return v_living;
+end;
+$function$;
+
+comment on function towpath.record_heartbeat(text,double precision) is 'Says that the pod lives, forgets the pods that have not said so for stale_after_seconds, and returns how many live, this one included.';
+
 CREATE OR REPLACE FUNCTION towpath.record_work_request(queue towpath.queue, operation_type text, action_type text, parameters jsonb DEFAULT '{}'::jsonb, entity_type text DEFAULT 'QUEUE'::text, identifier text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -3125,6 +3172,42 @@ AS $function$
 $function$;
 
 comment on function towpath.skips_channels() is 'True where one walk of an index may skip from channel to channel (PostgreSQL 18 and newer). "set towpath.skip_scan = off" makes it false, for comparisons.';
+
+CREATE OR REPLACE FUNCTION towpath.stored_bytes(queue_id bigint, channels_from bigint DEFAULT NULL::bigint)
+ RETURNS TABLE(channel_id text, size_in_bytes bigint)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+  with counted as materialized (
+    -- Totals and the changes that are not in them yet, read by one statement, so that none is missed or taken twice.
+    select t.channel_id, t.size_in_bytes as bytes
+    from towpath.message_total t
+    where t.queue_id = stored_bytes.queue_id
+    union all
+    select d.channel_id, d.size_in_bytes
+    from towpath.message_delta d
+    where d.queue_id = stored_bytes.queue_id
+  )
+  select null::text, greatest(coalesce(sum(c.bytes), 0), 0)::bigint
+  from counted c
+  union all
+  select c.channel_id, sum(c.bytes)::bigint
+  from counted c
+  where stored_bytes.channels_from is not null and c.channel_id <> ''
+  group by c.channel_id
+  having sum(c.bytes) >= greatest(stored_bytes.channels_from, 1);
+end;
+$function$;
+
+comment on function towpath.stored_bytes(bigint,bigint) is 'Bytes of all messages of a queue, of every consumer group, dead letters included: a row with channel_id null for the whole queue, and with channels_from one for each channel that has at least so many. Reads the statistics: a row per channel and group and the changes not folded yet, never messages.';
 
 CREATE OR REPLACE FUNCTION towpath.sweep_expired_messages(queue_id bigint, consumer_group_id bigint, batch integer DEFAULT 500)
  RETURNS integer
