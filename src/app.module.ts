@@ -10,7 +10,10 @@ import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
+import { PeekFunctions } from './database/peek-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
+import { ExportController } from './dead-letters/export.controller.js';
+import { ExportService } from './dead-letters/export.service.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
@@ -24,6 +27,8 @@ import { InFlightGate } from './messages/in-flight-gate.js';
 import { MessageRanges } from './messages/message-ranges.js';
 import { MessagesController } from './messages/messages.controller.js';
 import { MessagesService } from './messages/messages.service.js';
+import { PeekController } from './messages/peek.controller.js';
+import { PeekService } from './messages/peek.service.js';
 import { Receipts } from './messages/receipts.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { WakeUps } from './messages/waiting/wake-ups.js';
@@ -61,6 +66,7 @@ class FoundationsModule {
       ConsumerGroupFunctions,
       ConsumerGroupDirectory,
       MessageFunctions,
+      PeekFunctions,
       MaintenanceFunctions,
       QueueDirectory,
       WakeUps,
@@ -82,6 +88,8 @@ export class AppModule {
         WorkRequestsController,
         MessagesController,
         ContentsController,
+        PeekController,
+        ExportController,
         HealthController,
         MetricsController,
       ],
@@ -97,6 +105,8 @@ export class AppModule {
         MessagesService,
         DeliveriesService,
         ContentsService,
+        PeekService,
+        ExportService,
         Receipts,
         ChannelTurns,
         InFlightGate,
