@@ -266,10 +266,10 @@ describe('a peek', () => {
       // An hour passes.
       await queue.age(3600);
     }
-    // Ids follow time, but not to the second.
+    // Ids follow time, but for seconds.
     await run(
-      `update towpath.message set created_at = date_trunc('milliseconds', created_at) + make_interval(secs => (id % 7 - 3) * 5),
-       visible_after = visible_after + make_interval(secs => (id % 7 - 3) * 5) where queue_id = $1`,
+      `update towpath.message set created_at = date_trunc('milliseconds', created_at) + make_interval(secs => (id % 7 - 3) * 0.7),
+       visible_after = visible_after + make_interval(secs => (id % 7 - 3) * 0.7) where queue_id = $1`,
       [queue.id],
     );
     // Some of each hour failed.

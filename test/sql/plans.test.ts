@@ -115,7 +115,7 @@ const calls = (queue: number, held: readonly number[]): Record<string, Call> => 
   'peek by age': {
     text: `select * from towpath.peek_messages($1, created_after => now() - interval '1 second', max_messages => 10)`,
     values: [queue],
-    // A page of what is a minute older, and not a million.
+    // A page of what is a few seconds older, and not a million.
     rows: 1100,
     index: 'message_pkey',
   },
