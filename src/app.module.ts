@@ -11,7 +11,10 @@ import { LimitFunctions } from './database/limit-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
+import { PeekFunctions } from './database/peek-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
+import { ExportController } from './dead-letters/export.controller.js';
+import { ExportService } from './dead-letters/export.service.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
@@ -29,6 +32,8 @@ import { InFlightGate } from './messages/in-flight-gate.js';
 import { MessageRanges } from './messages/message-ranges.js';
 import { MessagesController } from './messages/messages.controller.js';
 import { MessagesService } from './messages/messages.service.js';
+import { PeekController } from './messages/peek.controller.js';
+import { PeekService } from './messages/peek.service.js';
 import { Receipts } from './messages/receipts.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { WakeUps } from './messages/waiting/wake-ups.js';
@@ -66,6 +71,7 @@ class FoundationsModule {
       ConsumerGroupFunctions,
       ConsumerGroupDirectory,
       MessageFunctions,
+      PeekFunctions,
       MaintenanceFunctions,
       LimitFunctions,
       QueueDirectory,
@@ -88,6 +94,8 @@ export class AppModule {
         WorkRequestsController,
         MessagesController,
         ContentsController,
+        PeekController,
+        ExportController,
         HealthController,
         MetricsController,
       ],
@@ -103,6 +111,8 @@ export class AppModule {
         MessagesService,
         DeliveriesService,
         ContentsService,
+        PeekService,
+        ExportService,
         Receipts,
         ChannelTurns,
         InFlightGate,

@@ -1,8 +1,9 @@
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
+import { BrokenAnswers } from './broken-answers.js';
 import { closeConnectionsOnClose } from './closing-connections.js';
 import { refuseConnection, refuseOddities, refusePath } from './refused-requests.js';
 import { requestIdOf } from './request-id.js';
@@ -19,7 +20,7 @@ const MAX_PARAMETER_LENGTH = 1024;
 export function createHttpAdapter(configuration: Configuration, logger: Logger): FastifyAdapter {
   const adapter = new FastifyAdapter({
     loggerInstance: logger,
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new BrokenAnswers(),
     genReqId: requestIdOf,
     // Refused by content-length, or while it arrives, before it is kept.
     bodyLimit: configuration.maxRequestBytes * BODY_PER_MESSAGE_BYTES + ENVELOPE_BYTES,

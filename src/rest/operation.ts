@@ -1,5 +1,5 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
-import { ApiExtension, ApiHeader, ApiOperation, ApiResponse, ApiSecurity } from '@nestjs/swagger';
+import { ApiExtension, ApiHeader, ApiOperation, ApiProduces, ApiResponse, ApiSecurity } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { HTTP_STATUS, type ErrorCode } from '../errors/service-error.js';
 import { Requires, type Permission } from '../identity/permission.js';
@@ -12,6 +12,8 @@ interface Success {
   readonly description: string;
   /** The schema of the body; absent: none. */
   readonly schema?: unknown;
+  /** Absent: application/json. */
+  readonly contentType?: string;
   /** Response headers besides opc-request-id, with what each says. */
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -71,6 +73,7 @@ export function Operation(options: OperationOptions): MethodDecorator {
         .filter(Boolean)
         .join('\n\n'),
     }),
+    ApiProduces(success.contentType ?? 'application/json'),
     ApiSecurity('signature'),
     ApiSecurity('apiKey'),
     ApiHeader({

@@ -23,6 +23,8 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   'QueuesController.changeCompartment': 'manage queues',
   'MessagesController.put': 'use queue-push',
   'MessagesController.get': 'use queue-pull',
+  'PeekController.peek': 'use queue-pull',
+  'ExportController.export': 'use queue-pull',
   'MessagesController.update': 'use queue-pull',
   'MessagesController.updateMany': 'use queue-pull',
   'MessagesController.delete': 'use queue-pull',

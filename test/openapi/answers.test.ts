@@ -120,6 +120,17 @@ describe('the answers', () => {
     // The one that was made visible again has had its only delivery.
     await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch`);
     await expectAnswer('getMessages', 200, `${queue}%2Fdlq/messages?timeoutInSeconds=0`);
+    const peeks = `messages/actions/peekMessages`;
+    await expectAnswer('peekMessages', 200, `${queue}/${peeks}?limit=1`);
+    await expectAnswer('peekMessages', 200, `${queue}%2Fdlq/${peeks}`);
+    await expectAnswer('peekMessages', 400, `${queue}/${peeks}?filter=x`);
+    const exported = await expectAnswer('exportDeadLetters', 200, `${queue}/deadLetters/actions/export`);
+    const line = operations.get('exportDeadLetters')!.responses['200']!.content!['application/x-ndjson']!.schema;
+    expect(exported.text).toMatch(/"deadLetter"/);
+    for (const text of exported.text.split('\n').filter(Boolean)) {
+      expect([text, validator.problems(line, JSON.parse(text))]).toEqual([text, null]);
+    }
+    await expectAnswer('exportDeadLetters', 400, `${queue}/deadLetters/actions/export?limit=0`);
     await expectAnswer('getStats', 200, `${queue}/stats`);
     await expectAnswer('getStats', 200, `${queue}/stats?channelId=ch`);
     await expectAnswer('getStats', 200, `${queue}%2Fdlq/stats`);

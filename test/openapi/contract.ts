@@ -10,6 +10,8 @@ export interface Operation {
   readonly body?: string;
   readonly success: number;
   readonly answer?: string;
+  /** Absent: application/json. */
+  readonly contentType?: string;
   readonly answerHeaders?: readonly string[];
   readonly permission: string;
   /** Statuses besides 400, 401, 404, 500 and 503, which all have. */
@@ -25,6 +27,7 @@ const CHANGE = {
   answerHeaders: ['opc-work-request-id'],
 } as const;
 const PAGE = ['limit', 'page'] as const;
+const PEEK = ['channelFilter', 'consumerGroupId', 'messageId', 'filter', 'createdAfter', 'createdBefore'] as const;
 
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   createQueue: {
@@ -223,6 +226,25 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answerHeaders: ['opc-next-page'],
     permission: 'read queues',
   },
+  // Ours.
+  peekMessages: {
+    method: 'GET',
+    path: `${QUEUE}/messages/actions/peekMessages`,
+    query: [...PEEK, ...PAGE],
+    success: 200,
+    answer: 'PeekedMessages',
+    answerHeaders: ['opc-next-page'],
+    permission: 'use queue-pull',
+  },
+  exportDeadLetters: {
+    method: 'GET',
+    path: `${QUEUE}/deadLetters/actions/export`,
+    query: [...PEEK, 'limit'],
+    success: 200,
+    answer: 'PeekedMessage',
+    contentType: 'application/x-ndjson',
+    permission: 'use queue-pull',
+  },
 };
 
 /** [type, minimum, maximum, default] of integers; undefined where the contract says nothing. */
@@ -253,6 +275,8 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'listWorkRequestErrors?limit': [1, 1000, 100],
   'listWorkRequestLogs?limit': [1, 1000, 100],
   'listChannels?limit': [1, 1000, 100],
+  'peekMessages?limit': [1, 100, 20],
+  'exportDeadLetters?limit': [1, 1_000_000_000],
 };
 
 /** [minimum, maximum] of the length of strings. */
@@ -269,6 +293,8 @@ export const TEXTS: Readonly<Record<string, readonly [number, number]>> = {
   'UpdateConsumerGroupDetails.displayName': [1, 255],
   'listConsumerGroups?displayName': [1, 255],
   'listQueues?displayName': [1, 255],
+  'peekMessages?filter': [1, 2000],
+  'exportDeadLetters?filter': [1, 2000],
   'createQueue:opc-retry-token': [1, 64],
   'createConsumerGroup:opc-retry-token': [1, 64],
 };
@@ -306,11 +332,18 @@ export const ENUMS: Readonly<Record<string, readonly string[]>> = {
     'UPDATE_CONSUMER_GROUP',
     'DELETE_CONSUMER_GROUP',
   ],
+  'PeekedMessage.state': ['VISIBLE', 'IN_FLIGHT', 'DELAYED'],
   'WorkRequestResource.actionType': ['CREATED', 'UPDATED', 'DELETED', 'IN_PROGRESS', 'RELATED'],
 };
 
 /** Channel ids: section 4.4. */
-export const CHANNEL_IDS = ['getMessages?channelFilter', 'listChannels?channelFilter', 'getStats?channelId'] as const;
+export const CHANNEL_IDS = [
+  'getMessages?channelFilter',
+  'listChannels?channelFilter',
+  'getStats?channelId',
+  'peekMessages?channelFilter',
+  'exportDeadLetters?channelFilter',
+] as const;
 
 const SUMMARY = [
   'id',
@@ -429,6 +462,23 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   PutMessage: ['id', 'expireAfter?'],
   GetMessages: ['messages'],
   GetMessage: ['id', 'content', 'receipt', 'deliveryCount', 'visibleAfter', 'expireAfter', 'createdAt', 'metadata?'],
+  PeekedMessages: ['messages'],
+  PeekedMessage: [
+    'id',
+    'content',
+    'state',
+    'deliveryCount',
+    'visibleAfter',
+    'expireAfter',
+    'createdAt',
+    'sizeInBytes',
+    'metadata?',
+    'consumerGroupId?',
+    'deliveries',
+    'deadLetter?',
+  ],
+  Delivery: ['deliveredAt', 'deliveredTo?'],
+  DeadLetter: ['diedAt', 'reason?'],
   UpdatedMessage: ['id', 'visibleAfter'],
   UpdateMessagesResult: ['serverFailures', 'clientFailures', 'entries'],
   UpdateMessagesResultEntry: ['id?', 'visibleAfter?', 'errorCode?', 'errorMessage?'],

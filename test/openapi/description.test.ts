@@ -96,7 +96,9 @@ describe('the OpenAPI description', () => {
         expected.body === undefined ? undefined : `#/components/schemas/${expected.body}`,
       );
       const success = operation.responses[expected.success]!;
-      expect(success.content?.['application/json']?.schema.$ref).toBe(
+      const contentType = expected.contentType ?? 'application/json';
+      expect(Object.keys(success.content ?? {})).toEqual(expected.answer === undefined ? [] : [contentType]);
+      expect(success.content?.[contentType]?.schema.$ref).toBe(
         expected.answer === undefined ? undefined : `#/components/schemas/${expected.answer}`,
       );
       expect(Object.keys(success.headers ?? {}).toSorted()).toEqual(
@@ -174,6 +176,7 @@ describe('the OpenAPI description', () => {
           'deleteMessages',
           'getStats',
           'listChannels',
+          'peekMessages',
         ].toSorted(),
       );
     });

@@ -149,6 +149,60 @@ const calls = (queue: number, held: readonly number[], groups: Groups): Record<s
   'delays are due': { text: 'select towpath.message_delays_are_due()' },
   'stored bytes': { text: 'select * from towpath.stored_bytes($1)', values: [queue], rows: 1100 },
   'stored bytes of channels': { text: 'select * from towpath.stored_bytes($1, 1)', values: [queue], rows: 1100 },
+  // A look at ten, or at a hundred where it finds none, wherever it begins.
+  'peek by id': {
+    text: 'select * from towpath.peek_messages($1, max_messages => 10)',
+    values: [queue],
+    index: 'message_pkey',
+  },
+  'peek from a cursor': {
+    text: `select * from towpath.peek_messages($1, max_messages => 10, after_cursor => '500000')`,
+    values: [queue],
+    index: 'message_pkey',
+  },
+  'peek that finds nothing': {
+    text: `select * from towpath.peek_messages($1, filter_path => '$.none == 1', max_examined => 100)`,
+    values: [queue],
+    index: 'message_pkey',
+  },
+  'peek by ids': {
+    text: 'select * from towpath.peek_messages($1, ids => $2)',
+    values: [queue, held.slice(0, 10)],
+    index: 'message_pkey',
+  },
+  'peek by age': {
+    text: `select * from towpath.peek_messages($1, created_after => now() - interval '1 second', max_messages => 10)`,
+    values: [queue],
+    // A page of what is a few seconds older, and not a million.
+    rows: 1100,
+    index: 'message_pkey',
+  },
+  'peek of one channel': {
+    text: `select * from towpath.peek_messages($1, channel_id => '', max_messages => 10)`,
+    values: [queue],
+    index: 'message_claim',
+  },
+  'peek of one channel from a cursor': {
+    text: `select * from towpath.peek_messages($1, channel_id => '', max_messages => 10,
+      after_cursor => to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' 500000')`,
+    values: [queue],
+    index: 'message_claim',
+  },
+  'peek of dead letters': {
+    text: 'select * from towpath.peek_messages($1, dead_letter => true, max_messages => 10)',
+    values: [queue],
+    index: 'message_dead_letter',
+  },
+  'peek of dead letters by age': {
+    text: `select * from towpath.peek_messages($1, dead_letter => true, created_after => now() - interval '1 hour', max_messages => 10)`,
+    values: [queue],
+    index: 'message_dead_letter',
+  },
+  'peek of dead letters of one channel': {
+    text: `select * from towpath.peek_messages($1, dead_letter => true, channel_id => '', max_messages => 10)`,
+    values: [queue],
+    index: 'message_claim',
+  },
   'queues with timed-out deliveries': {
     text: 'select * from towpath.queues_with_timed_out_deliveries()',
     index: 'message_last_delivery',
@@ -366,6 +420,18 @@ describe.each(servers)('on %s', (name, binDirectory) => {
        from generate_series(1, 50000)`,
       [queue],
     );
+    // Dead letters before and after all of it.
+    await watcher.run(
+      `update towpath.message set dead_letter = true, dead_lettered_at = now()
+       where queue_id = $1 and consumer_group_id = 0 and id in (11, 12, 13, 14, 15)`,
+      [queue],
+    );
+    await watcher.run(
+      `insert into towpath.message (queue_id, id, visible_after, expire_after, created_at, size_in_bytes, body, dead_letter, dead_lettered_at)
+       select $1, nextval('towpath.message_id'), now(), now() + interval '1 day', now(), 10, 'x', true, now()
+       from generate_series(1, 20)`,
+      [queue],
+    );
     const fresh = await PlanWatcher.open(url);
     try {
       for (const [label, call] of Object.entries(calls(queue, held, groups))) {
@@ -375,6 +441,9 @@ describe.each(servers)('on %s', (name, binDirectory) => {
         'get of a channel in flight': { text: `select * from towpath.get_messages($1, channel_id => 'c1')` },
         'get of an expired channel': { text: `select * from towpath.get_messages($1, channel_id => 'd')` },
         'next visible of it': { text: `select towpath.next_visible_after($1, 0, false, 'd')` },
+        'peek of a channel in flight': { text: `select * from towpath.peek_messages($1, channel_id => 'c1')` },
+        'peek of an expired channel': { text: `select * from towpath.peek_messages($1, channel_id => 'd')` },
+        'peek of all dead letters': { text: 'select * from towpath.peek_messages($1, dead_letter => true)' },
         // From just after the queue itself, past 256 channels in flight and one that expired.
         'get past 256 channels': {
           text: 'select * from towpath.get_messages($1, max_messages => 10)',
