@@ -9,6 +9,7 @@ const DUE = call(
   `select 'timed-out' as kind, q as "queueId", 0 as "consumerGroupId" from towpath.queues_with_timed_out_deliveries() q
    union all select 'expired', e.queue_id, e.consumer_group_id from towpath.ranges_with_expired_messages() e
    union all select 'deltas', d, 0 from towpath.queues_with_message_deltas() d
+   union all select 'deduplications', 0, 0 from towpath.deduplication_is_due() f where f
    union all select 'work-requests', 0, 0 from towpath.work_request_is_waiting() w where w`,
 );
 const SWEEP_TIMED_OUT = call(
@@ -18,10 +19,11 @@ const SWEEP_TIMED_OUT = call(
 const SWEEP_EXPIRED = call('sweep_expired_messages', 'select towpath.sweep_expired_messages($1, $2, $3) as count');
 const FOLD = call('fold_message_deltas', 'select towpath.fold_message_deltas($1, $2) as count');
 const STEP = call('run_work_request_step', 'select towpath.run_work_request_step($1, $2) as status');
+const FORGET_DEDUPLICATIONS = call('forget_deduplications', 'select towpath.forget_deduplications($1) as count');
 const FORGET = call('forget_old_records', 'select towpath.forget_old_records() as count');
 
 export interface DueMaintenance {
-  readonly kind: 'timed-out' | 'expired' | 'deltas' | 'work-requests';
+  readonly kind: 'timed-out' | 'expired' | 'deltas' | 'deduplications' | 'work-requests';
   readonly queueId: number;
   readonly consumerGroupId: number;
 }
@@ -55,6 +57,10 @@ export class MaintenanceFunctions {
 
   async foldMessageDeltas(queueId: number, batch: number): Promise<number> {
     return this.count(FOLD, [queueId, batch]);
+  }
+
+  async forgetDeduplications(batch: number): Promise<number> {
+    return this.count(FORGET_DEDUPLICATIONS, [batch]);
   }
 
   async forgetOldRecords(): Promise<number> {

@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Database } from '../database/database.js';
 import { Notifications } from '../database/notifications.js';
+import { MessagesService } from '../messages/messages.service.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
@@ -19,7 +20,7 @@ export class Metrics {
     registers: [this.registry],
   });
 
-  constructor(database: Database, notifications: Notifications, rooms: WaitingRooms) {
+  constructor(database: Database, notifications: Notifications, rooms: WaitingRooms, messages: MessagesService) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
     this.gauge(
@@ -37,6 +38,11 @@ export class Metrics {
     );
     this.gauge('towpath_waiting_ranges', 'Ranges of messages that somebody waits for.', () => rooms.size.rooms);
     this.gauge('towpath_waiters', 'Long polls that wait.', () => rooms.size.waiters);
+    this.counter(
+      'towpath_repeated_messages_total',
+      'Messages that were put again and not stored, by their deduplicationId or the opc-retry-token.',
+      () => messages.repeatedMessages,
+    );
   }
 
   /** `operation` is a route, never a path: paths hold ids without end. */
@@ -51,6 +57,19 @@ export class Metrics {
   /** In Prometheus' text format. */
   text(): Promise<string> {
     return this.registry.metrics();
+  }
+
+  /** `read` tells the whole count, which only grows. */
+  private counter(name: string, help: string, read: () => number): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      registers: [this.registry],
+      collect: () => {
+        counter.reset();
+        counter.inc(read());
+      },
+    });
   }
 
   private gauge(name: string, help: string, read: () => number): void {

@@ -153,6 +153,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   putMessages: {
     method: 'POST',
     path: `${QUEUE}/messages`,
+    // Ours.
+    requestHeaders: ['opc-retry-token'],
     body: 'PutMessagesDetails',
     success: 200,
     answer: 'PutMessages',
@@ -270,6 +272,7 @@ export const TEXTS: Readonly<Record<string, readonly [number, number]>> = {
   'listQueues?displayName': [1, 255],
   'createQueue:opc-retry-token': [1, 64],
   'createConsumerGroup:opc-retry-token': [1, 64],
+  'putMessages:opc-retry-token': [1, 64],
 };
 
 /** [minimum, maximum] of the number of elements. */
@@ -396,8 +399,8 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   ConsumerGroupSummary: GROUP_SUMMARY,
   ConsumerGroupCollection: ['items'],
   PutMessagesDetails: ['messages'],
-  // delayInSeconds is ours.
-  PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?'],
+  // delayInSeconds and deduplicationId are ours.
+  PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?', 'deduplicationId?'],
   UpdateMessageDetails: ['visibilityInSeconds'],
   UpdateMessagesDetails: ['entries'],
   UpdateMessagesDetailsEntry: ['receipt', 'visibilityInSeconds'],
