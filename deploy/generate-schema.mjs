@@ -60,7 +60,9 @@ const PIECES = [
   `select format(E'create view %s as\\n%s', c.oid::regclass, pg_get_viewdef(c.oid)) || coalesce(format(E'\\n\\ncomment on view %s is %L;', c.oid::regclass, obj_description(c.oid, 'pg_class')), '') as piece
    from pg_class c where c.relnamespace = 'towpath'::regnamespace and c.relkind = 'v'
    order by c.relname collate "C"`,
-  `select rtrim(pg_get_functiondef(p.oid), E'\\n') || ';' || coalesce(format(E'\\n\\ncomment on %s %s is %L;', case p.prokind when 'p' then 'procedure' else 'function' end, p.oid::regprocedure, obj_description(p.oid, 'pg_proc')), '') as piece
+  `select rtrim(pg_get_functiondef(p.oid), E'\\n') || ';' || coalesce(format(E'\\n\\ncomment on %s %s is %L;', case p.prokind when 'p' then 'procedure' else 'function' end, p.oid::regprocedure, obj_description(p.oid, 'pg_proc')), '')
+     -- Everybody may execute a function unless that was revoked.
+     || case when p.proacl is not null and not exists (select from aclexplode(p.proacl) a where a.grantee = 0) then format(E'\\n\\nrevoke execute on function %s from public;', p.oid::regprocedure) else '' end as piece
    from pg_proc p where p.pronamespace = 'towpath'::regnamespace
    order by p.proname collate "C", pg_get_function_identity_arguments(p.oid) collate "C"`,
 ];

@@ -10,6 +10,7 @@ const DUE = call(
    union all select 'expired', e.queue_id, e.consumer_group_id from towpath.ranges_with_expired_messages() e
    union all select 'deltas', d, 0 from towpath.queues_with_message_deltas() d
    union all select 'delays', 0, 0 from towpath.message_delays_are_due() d where d
+   union all select 'deduplications', 0, 0 from towpath.deduplication_is_due() f where f
    union all select 'work-requests', 0, 0 from towpath.work_request_is_waiting() w where w`,
 );
 const SWEEP_TIMED_OUT = call(
@@ -20,10 +21,11 @@ const SWEEP_EXPIRED = call('sweep_expired_messages', 'select towpath.sweep_expir
 const FOLD = call('fold_message_deltas', 'select towpath.fold_message_deltas($1, $2) as count');
 const FOLD_DELAYS = call('fold_message_delays', 'select towpath.fold_message_delays($1) as count');
 const STEP = call('run_work_request_step', 'select towpath.run_work_request_step($1, $2) as status');
+const FORGET_DEDUPLICATIONS = call('forget_deduplications', 'select towpath.forget_deduplications($1) as count');
 const FORGET = call('forget_old_records', 'select towpath.forget_old_records() as count');
 
 export interface DueMaintenance {
-  readonly kind: 'timed-out' | 'expired' | 'deltas' | 'delays' | 'work-requests';
+  readonly kind: 'timed-out' | 'expired' | 'deltas' | 'delays' | 'deduplications' | 'work-requests';
   readonly queueId: number;
   readonly consumerGroupId: number;
 }
@@ -61,6 +63,10 @@ export class MaintenanceFunctions {
 
   async foldMessageDelays(batch: number): Promise<number> {
     return this.count(FOLD_DELAYS, [batch]);
+  }
+
+  async forgetDeduplications(batch: number): Promise<number> {
+    return this.count(FORGET_DEDUPLICATIONS, [batch]);
   }
 
   async forgetOldRecords(): Promise<number> {

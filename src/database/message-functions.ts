@@ -17,13 +17,29 @@ export interface MessageToPut {
   readonly delayInSeconds: number;
   /** Bytes that count for the limits and the statistics. */
   readonly sizeInBytes: number;
+  /** Only `putOnce` looks at it. Absent or null: none. */
+  readonly deduplicationId?: string | null;
+}
+
+/** What tells a repeat of a whole request, besides the messages' own ids. */
+export interface RetryToken {
+  /** Null: none. */
+  readonly retryToken: string | null;
+  /** Of the whole request: the same token with another one is refused. */
+  readonly requestDigest: string;
 }
 
 export interface PutMessage {
   readonly id: number;
   /** Null: no consumer group took it, so it was dropped. */
   readonly expireAfter: Date | null;
+  /** Those for which it was stored by this call. */
   readonly consumerGroupIds: readonly number[];
+}
+
+export interface PutOrRepeated extends PutMessage {
+  /** True where nothing was stored: this is the answer of the first put. */
+  readonly isRepeat: boolean;
 }
 
 /** What proves a delivery, as SQL has it: the message and the number of its last change of hands. */
@@ -76,6 +92,11 @@ const PUT: Statement = {
   name: 'put_packed_messages',
   text: 'select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds" from towpath.put_packed_messages($1, $2, $3, $4, $5, $6, $7, $8)',
 };
+const PUT_ONCE: Statement = {
+  name: 'put_packed_messages_once',
+  text: `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds", is_repeat as "isRepeat"
+    from towpath.put_packed_messages_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+};
 const GET: Statement = {
   name: 'get_messages',
   text: `select id, receipt_number as "receiptNumber", channel_id as "channelId", body as content, properties,
@@ -119,6 +140,17 @@ const key = (range: MessageRange): [number, number, boolean] => [
   range.deadLetter,
 ];
 
+const packed = (queueId: number, messages: readonly MessageToPut[], maxChannels: number): unknown[] => [
+  queueId,
+  Buffer.concat(messages.map(({ content }) => content)),
+  messages.map(({ content }) => content.length),
+  messages.map(({ channelId }) => channelId),
+  messages.map(({ properties }) => (properties === null ? null : JSON.stringify(properties))),
+  messages.map(({ delayInSeconds }) => delayInSeconds),
+  messages.map(({ sizeInBytes }) => sizeInBytes),
+  maxChannels,
+];
+
 /** The SQL functions of the data plane, each called from here only; the comments in the migrations say what they do. */
 @Injectable()
 export class MessageFunctions {
@@ -126,15 +158,21 @@ export class MessageFunctions {
 
   /** Stores messages, all or none; the answer has their order. pg is slow with bytea[], so contents travel as one buffer. */
   async put(queueId: number, messages: readonly MessageToPut[], maxChannels: number): Promise<PutMessage[]> {
-    return this.database.run<PutMessage>(PUT, [
-      queueId,
-      Buffer.concat(messages.map(({ content }) => content)),
-      messages.map(({ content }) => content.length),
-      messages.map(({ channelId }) => channelId),
-      messages.map(({ properties }) => (properties === null ? null : JSON.stringify(properties))),
-      messages.map(({ delayInSeconds }) => delayInSeconds),
-      messages.map(({ sizeInBytes }) => sizeInBytes),
-      maxChannels,
+    return this.database.run<PutMessage>(PUT, packed(queueId, messages, maxChannels));
+  }
+
+  /** The same for what may be a repeat, by the ids of the messages or by a token: a repeat stores nothing. */
+  async putOnce(
+    queueId: number,
+    messages: readonly MessageToPut[],
+    maxChannels: number,
+    { retryToken, requestDigest }: RetryToken,
+  ): Promise<PutOrRepeated[]> {
+    return this.database.run<PutOrRepeated>(PUT_ONCE, [
+      ...packed(queueId, messages, maxChannels),
+      messages.map(({ deduplicationId = null }) => deduplicationId),
+      retryToken,
+      requestDigest,
     ]);
   }
 

@@ -2,6 +2,14 @@
 
 import type { ColumnType } from "kysely";
 
+export type ArrayType<T> = ArrayTypeImpl<T> extends (infer U)[]
+  ? U[]
+  : ArrayTypeImpl<T>;
+
+export type ArrayTypeImpl<T> = T extends ColumnType<infer S, infer I, infer U>
+  ? ColumnType<S[], I[], U[]>
+  : T[];
+
 export type Generated<T> = T extends ColumnType<infer S, infer I, infer U>
   ? ColumnType<S, I | undefined, U>
   : ColumnType<T, T | undefined, T>;
@@ -92,6 +100,27 @@ export interface TowpathDeadLetters {
   properties: Json | null;
   queue_id: number | null;
   size_in_bytes: number | null;
+}
+
+export interface TowpathDeduplication {
+  /**
+   * The expiries that it was answered, in the same order; null: no consumer group took the message.
+   */
+  expiries: ArrayType<Timestamp>;
+  /**
+   * The time of the put, and the window that the queue had then.
+   */
+  forget_after: Timestamp;
+  key: string;
+  /**
+   * The ids that the first put was answered: of a deduplication id one, of a retry token one per message.
+   */
+  message_ids: ArrayType<number>;
+  queue_id: number;
+  /**
+   * Of the request that a retry token came with: the same token with another one is refused. Null for a deduplication id.
+   */
+  request_digest: string | null;
 }
 
 export interface TowpathInFlight {
@@ -339,6 +368,7 @@ export interface DB {
   "towpath.compartment": TowpathCompartment;
   "towpath.consumer_group": TowpathConsumerGroup;
   "towpath.dead_letters": TowpathDeadLetters;
+  "towpath.deduplication": TowpathDeduplication;
   "towpath.in_flight": TowpathInFlight;
   "towpath.lease": TowpathLease;
   "towpath.message": TowpathMessage;

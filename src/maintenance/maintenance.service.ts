@@ -14,6 +14,8 @@ const FORGET_EVERY_MS = 60_000;
 const BATCH = 500;
 const FOLD_BATCH = 5000;
 const WORK_REQUEST_BATCH = 1000;
+/** Twenty of them twice a second keep up with 200,000 deduplication ids per second. */
+const DEDUPLICATION_BATCH = 5000;
 /** Batches of one range in a row, so that one busy queue does not keep the others waiting. */
 const MAX_BATCHES = 20;
 
@@ -102,6 +104,9 @@ export class MaintenanceService {
         break;
       case 'delays':
         await this.repeat(FOLD_BATCH, () => this.functions.foldMessageDelays(FOLD_BATCH));
+        break;
+      case 'deduplications':
+        await this.repeat(DEDUPLICATION_BATCH, () => this.functions.forgetDeduplications(DEDUPLICATION_BATCH));
         break;
       case 'work-requests':
         for (let batch = 0; batch < MAX_BATCHES && !this.isStopped; batch += 1) {

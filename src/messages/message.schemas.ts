@@ -28,6 +28,8 @@ const customProperties = mapOf(z.string(), {
   areGood: (values) => values.every((value) => typeof value === 'string' && isStorable(value)),
 }).meta({ description: 'Attributes of the message, for consumers and for filters.', example: { kind: 'invoice' } });
 
+const DEDUPLICATION_ID_ERROR = 'must be a string of 1 to 128 printable ASCII characters';
+
 const messageContent = z
   .string({ error: 'must be a string without half surrogate pairs' })
   .refine((content) => content.isWellFormed(), { error: 'must be a string without half surrogate pairs' })
@@ -47,6 +49,16 @@ const messageToPut = z
       description: 'Towpath extension: how long the message stays invisible. Must be less than the retention.',
       default: 0,
     }).nullish(),
+    deduplicationId: z
+      .string({ error: DEDUPLICATION_ID_ERROR })
+      .regex(/^[\x20-\x7e]{1,128}$/, { error: DEDUPLICATION_ID_ERROR })
+      .meta({
+        description:
+          'Towpath extension: a name for what the message says. Within the deduplication window of the queue a further ' +
+          'message with it is not stored, whatever its content; the answer has the id of the first.',
+        example: 'invoice-4711',
+      })
+      .nullish(),
   })
   .meta({ id: 'PutMessagesDetailsEntry' });
 

@@ -1,10 +1,10 @@
-import { Body, Controller, Delete, Get, Param, Post, Put, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, Param, Post, Put, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { z } from 'zod';
 import type { Caller } from '../identity/caller.js';
 import { CurrentCaller } from '../identity/permission.js';
 import { ClientGone } from '../rest/client-gone.js';
-import { API_VERSION, Operation } from '../rest/operation.js';
+import { API_VERSION, Operation, PUT_RETRY_TOKEN_HEADER } from '../rest/operation.js';
 import { DeliveriesService } from './deliveries.service.js';
 import {
   consumerGroupQuery,
@@ -40,17 +40,27 @@ export class MessagesController {
     summary: 'Puts messages',
     description:
       'Stores 1 to 20 messages, all or none. The answer comes after they are durable. One that gets no answer may ' +
-      'have been stored: SDKs do not repeat it by themselves.',
+      'have been stored: SDKs do not repeat it by themselves. With `opc-retry-token`, or a `deduplicationId` in each ' +
+      'message, it may be repeated.',
     permission: 'use queue-push',
+    headers: PUT_RETRY_TOKEN_HEADER,
     success: { status: 200, description: 'The messages are stored; ids are in the order sent.', schema: putMessages },
-    errors: ['LimitExceeded', 'PayloadTooLarge', 'UnsupportedMediaType', 'IncorrectState', 'TooManyRequests'],
+    errors: [
+      'LimitExceeded',
+      'PayloadTooLarge',
+      'UnsupportedMediaType',
+      'IncorrectState',
+      'InvalidatedRetryToken',
+      'TooManyRequests',
+    ],
   })
   put(
     @CurrentCaller() caller: Caller,
     @Param('queueId') queueId: string,
+    @Headers('opc-retry-token') retryToken: string | undefined,
     @Body({ schema: putMessagesDetails }) details: z.infer<typeof putMessagesDetails>,
   ): Promise<PutMessages> {
-    return this.messages.put(caller, queueId, details);
+    return this.messages.put(caller, queueId, details, retryToken);
   }
 
   @Get()

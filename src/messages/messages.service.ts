@@ -6,18 +6,21 @@ import {
   type GetRequest,
   type MessageRange,
   type MessageToPut,
+  type PutMessage,
 } from '../database/message-functions.js';
 import type { Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { StorageLimit } from '../limits/storage-limit.js';
+import { checkedRetryToken } from '../rest/conditions.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import { ChannelTurns } from './channel-turns.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
 import { MessageRanges } from './message-ranges.js';
 import { Receipts } from './receipts.js';
+import { digestOf } from './request-digest.js';
 import { WaitingRooms } from './waiting/waiting-rooms.js';
 import { WakeUps } from './waiting/wake-ups.js';
 
@@ -29,6 +32,8 @@ const MAX_RESPONSE_BYTES = 2 * 1024 * 1024;
 /** Puts and gets. What REST and STOMP do with messages, they do here. */
 @Injectable()
 export class MessagesService {
+  private repeated = 0;
+
   constructor(
     private readonly functions: MessageFunctions,
     private readonly directory: QueueDirectory,
@@ -43,11 +48,18 @@ export class MessagesService {
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
+  /** How many messages were not stored, because they were repeats. */
+  get repeatedMessages(): number {
+    return this.repeated;
+  }
+
   /**
-   * Stores messages, all or none. Throws LimitExceeded, PayloadTooLarge, InvalidParameter, TooManyRequests,
-   * NotAuthorizedOrNotFound.
+   * Stores messages, all or none. What is a repeat, by its deduplicationId or the request's token, is answered as the
+   * first one was. Throws LimitExceeded, PayloadTooLarge, InvalidParameter, NotAuthorizedOrNotFound, IncorrectState,
+   * InvalidatedRetryToken, TooManyRequests.
    */
-  async put(caller: Caller, reference: string, details: PutMessagesDetails): Promise<PutMessages> {
+  async put(caller: Caller, reference: string, details: PutMessagesDetails, retryToken?: string): Promise<PutMessages> {
+    const token = checkedRetryToken(retryToken);
     const queue = await this.directory.findQueue(caller, reference);
     const messages = details.messages.map((message, index) => this.toPut(queue, message, index));
     const total = messages.reduce((sum, { sizeInBytes }) => sum + sizeInBytes, 0);
@@ -58,9 +70,7 @@ export class MessagesService {
       );
     }
     this.rates.put(queue, messages);
-    const stored = await this.storage.put(queue, messages, () =>
-      this.functions.put(queue.queueId, messages, this.configuration.maxChannels),
-    );
+    const stored = await this.storage.put(queue, messages, () => this.store(queue.queueId, messages, token));
     for (const [index, { consumerGroupIds }] of stored.entries()) {
       const { channelId = '', delayInSeconds = 0 } = messages[index] ?? {};
       for (const consumerGroupId of consumerGroupIds) {
@@ -74,6 +84,22 @@ export class MessagesService {
         ...(expireAfter === null ? {} : { expireAfter: expireAfter.toISOString() }),
       })),
     };
+  }
+
+  /** A put that names nothing to be remembered pays for no memory. */
+  private async store(
+    queueId: number,
+    messages: readonly MessageToPut[],
+    retryToken: string | null,
+  ): Promise<PutMessage[]> {
+    const { maxChannels } = this.configuration;
+    if (retryToken === null && messages.every(({ deduplicationId }) => deduplicationId === null)) {
+      return this.functions.put(queueId, messages, maxChannels);
+    }
+    const requestDigest = digestOf(messages);
+    const answers = await this.functions.putOnce(queueId, messages, maxChannels, { retryToken, requestDigest });
+    this.repeated += answers.filter(({ isRepeat }) => isRepeat).length;
+    return answers;
   }
 
   /**
@@ -158,6 +184,7 @@ export class MessagesService {
       sizeInBytes,
       channelId: message.metadata?.channelId ?? '',
       delayInSeconds: message.delayInSeconds ?? 0,
+      deduplicationId: message.deduplicationId ?? null,
     };
   }
 

@@ -6,6 +6,7 @@ import { LivePods } from '../limits/live-pods.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { Refusals } from '../limits/refusals.js';
 import { StorageLimit } from '../limits/storage-limit.js';
+import { MessagesService } from '../messages/messages.service.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
@@ -31,6 +32,7 @@ export class Metrics {
     refusals: Refusals,
     rates: RateLimits,
     storage: StorageLimit,
+    messages: MessagesService,
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
@@ -69,6 +71,11 @@ export class Metrics {
         for (const { limit, scope, count } of refusals.all()) refused.inc({ limit, scope }, count);
       },
     });
+    this.counter(
+      'towpath_repeated_messages_total',
+      'Messages that were put again and not stored, by their deduplicationId or the opc-retry-token.',
+      () => messages.repeatedMessages,
+    );
   }
 
   /** `operation` is a route, never a path: paths hold ids without end. */
@@ -83,6 +90,19 @@ export class Metrics {
   /** In Prometheus' text format. */
   text(): Promise<string> {
     return this.registry.metrics();
+  }
+
+  /** `read` tells the whole count, which only grows. */
+  private counter(name: string, help: string, read: () => number): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      registers: [this.registry],
+      collect: () => {
+        counter.reset();
+        counter.inc(read());
+      },
+    });
   }
 
   private gauge(name: string, help: string, read: () => number): void {

@@ -128,6 +128,15 @@ export const RETRY_TOKEN_HEADER = {
     maxLength: 64,
   },
 } as const;
+/** Of a put, whose repeats are remembered by the queue. */
+export const PUT_RETRY_TOKEN_HEADER = {
+  'opc-retry-token': {
+    description:
+      'Towpath extension: within the deduplication window of the queue a repeat with the same token and messages answers ' +
+      'with the first ids and stores nothing.',
+    maxLength: 64,
+  },
+} as const;
 export const NEXT_PAGE_HEADER = { 'opc-next-page': 'Where the next page begins; absent on the last one.' } as const;
 export const IF_MATCH_HEADER = {
   'if-match': { description: 'Only if the ETag is still this one, with or without quotes; absent or *: in any case.' },

@@ -332,7 +332,7 @@ if (!existsSync(OLD_SERVER)) {
     try {
       const query = async (text: string): Promise<unknown[]> => (await client.query(text)).rows;
       await query(
-        `select towpath.create_queue(id, jsonb_build_object('displayName', 'q', 'compartmentId', id)) from towpath.create_tenancy('t')`,
+        `select towpath.create_queue(id, jsonb_build_object('displayName', 'q', 'compartmentId', id, 'acceptUnsealed', true)) from towpath.create_tenancy('t')`,
       );
       await query(`select towpath.put_messages(towpath.queue_id('q'), array['a', 'b'], 'c')`);
       await query(`select towpath.get_messages(towpath.queue_id('q'), max_messages => 2)`);

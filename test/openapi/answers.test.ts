@@ -77,6 +77,10 @@ describe('the answers', () => {
     await expectAnswer('putMessages', 200, `${queue}/messages`, {
       body: { messages: [message, message, message, { content: '' }] },
     });
+    const once = { body: { messages: [{ ...message, deduplicationId: 'once' }] }, headers };
+    await expectAnswer('putMessages', 200, `${queue}/messages`, once);
+    await expectAnswer('putMessages', 200, `${queue}/messages`, once);
+    await expectAnswer('putMessages', 409, `${queue}/messages`, { body: { messages: [message] }, headers });
     await expectAnswer('createConsumerGroup', 409, '/consumerGroups', {
       body: { displayName: 'group', queueId: resource!.identifier },
     });

@@ -156,6 +156,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   putMessages: {
     method: 'POST',
     path: `${QUEUE}/messages`,
+    // Ours.
+    requestHeaders: ['opc-retry-token'],
     body: 'PutMessagesDetails',
     success: 200,
     answer: 'PutMessages',
@@ -297,6 +299,7 @@ export const TEXTS: Readonly<Record<string, readonly [number, number]>> = {
   'exportDeadLetters?filter': [1, 2000],
   'createQueue:opc-retry-token': [1, 64],
   'createConsumerGroup:opc-retry-token': [1, 64],
+  'putMessages:opc-retry-token': [1, 64],
 };
 
 /** [minimum, maximum] of the number of elements. */
@@ -430,8 +433,8 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   ConsumerGroupSummary: GROUP_SUMMARY,
   ConsumerGroupCollection: ['items'],
   PutMessagesDetails: ['messages'],
-  // delayInSeconds is ours.
-  PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?'],
+  // delayInSeconds and deduplicationId are ours.
+  PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?', 'deduplicationId?'],
   UpdateMessageDetails: ['visibilityInSeconds'],
   UpdateMessagesDetails: ['entries'],
   UpdateMessagesDetailsEntry: ['receipt', 'visibilityInSeconds'],

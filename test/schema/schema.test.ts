@@ -35,10 +35,14 @@ describe('every function', () => {
     ).toEqual([]);
   });
 
-  it('runs with its caller’s rights', async () => {
-    expect(
-      await names(`select oid::regprocedure::text as name from pg_proc where pronamespace = ${OURS} and prosecdef`),
-    ).toEqual([]);
+  it('runs with its caller’s rights, but for those of the SQL interface, which nobody may call unless granted', async () => {
+    const withOwnersRights = `select oid::regprocedure::text as name from pg_proc where pronamespace = ${OURS} and prosecdef`;
+    expect(await names(withOwnersRights)).toEqual([
+      'towpath.put_messages(bigint,text[],text,jsonb,integer)',
+      'towpath.queue_id(text)',
+    ]);
+    const byPublic = `exists (select from aclexplode(coalesce(proacl, acldefault('f', proowner))) a where a.grantee = 0)`;
+    expect(await names(`${withOwnersRights} and ${byPublic}`)).toEqual([]);
   });
 
   it('that hides a plan from the planner’s guesses hides it from JIT too', async () => {

@@ -1,7 +1,6 @@
-import pg from 'pg';
 import { makeQueue, makeTenancy, one, runWorkRequests, useDatabase } from './support.js';
 
-const { run, session, test } = useDatabase();
+const { run, session } = useDatabase();
 
 const lease = async (name: string, holder: string, seconds = 60): Promise<boolean> =>
   one(await run<{ taken: boolean }>('select towpath.take_lease($1, $2, $3) as taken', [name, holder, seconds])).taken;
@@ -261,25 +260,4 @@ describe('the views', () => {
       expect(await run(`select * from towpath.${view} ${where}`, [queue.id])).toEqual([]);
     await runWorkRequests(run);
   });
-});
-
-it('put_messages tells those who wait, once per transaction and range, when it commits', async () => {
-  const queue = await makeQueue(run);
-  const listener = new pg.Client({ connectionString: test().url });
-  await listener.connect();
-  try {
-    const told: unknown[] = [];
-    listener.on('notification', ({ payload }) => told.push(JSON.parse(payload ?? '')));
-    await listener.query('listen towpath');
-    const writer = await session();
-    await writer.run('begin');
-    for (const delay of [0, 0, 5]) await queue.by(writer.run).put(['x'], 'c', delay);
-    await listener.query('select 1');
-    expect(told).toEqual([]);
-    await writer.run('commit');
-    while (told.length < 2) await listener.query('select pg_sleep(0.01)');
-    expect(told).toEqual([0, 5000].map((ms) => ({ t: 'visible', ranges: [[queue.id, 0, false, 'c', ms]] })));
-  } finally {
-    await listener.end();
-  }
 });

@@ -13,6 +13,7 @@ import { makeQueue, type Run } from './support.js';
 
 const BACKLOG = 1_000_000;
 const IN_FLIGHT = 100_000;
+const REMEMBERED = 200_000;
 const migrations = path.resolve(import.meta.dirname, '../../migrations');
 const OLD_SERVER = '/usr/lib/postgresql/15/bin';
 
@@ -93,6 +94,16 @@ const calls = (queue: number, held: readonly number[], groups: Groups): Record<s
   'put with a delay': {
     text: `select * from towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"","",""}', '{null,null,null}', '{0,60,600}', '{1,1,1}')`,
     values: [queue],
+  },
+  'put of what may be a repeat': {
+    text: `select * from towpath.put_packed_messages_once($1, 'abc', '{1,1,1}', '{"","",""}', '{null,null,null}', '{0,0,0}', '{1,1,1}', 256, '{7,new,100007}', 't', 'd')`,
+    values: [queue],
+    index: 'deduplication_pkey',
+  },
+  'repeat by a token': {
+    text: `select * from towpath.put_packed_messages_once($1, 'a', '{1}', '{""}', '{null}', '{0}', '{1}', 256, '{null}', '7', 'd')`,
+    values: [queue],
+    index: 'deduplication_pkey',
   },
   'get of one channel': {
     text: `select * from towpath.get_messages($1, channel_id => '', max_messages => 10)`,
@@ -224,6 +235,8 @@ const calls = (queue: number, held: readonly number[], groups: Groups): Record<s
   },
   'queues with deltas': { text: 'select * from towpath.queues_with_message_deltas()', index: 'message_delta_pkey' },
   fold: { text: 'select towpath.fold_message_deltas($1, 20)', values: [queue], index: 'message_delta_pkey' },
+  'deduplications to forget': { text: 'select towpath.deduplication_is_due()', index: 'deduplication_by_age' },
+  'forget deduplications': { text: 'select towpath.forget_deduplications(20)', index: 'deduplication_by_age' },
   'forget old records': { text: 'select towpath.forget_old_records()' },
   'no work request': { text: `select towpath.run_work_request_step('none')` },
 });
@@ -233,10 +246,12 @@ const STATISTICS: Readonly<Record<string, string>> = {
     delete from pg_statistic where starelid in (select oid from pg_class where relnamespace = 'towpath'::regnamespace);
     update pg_class set reltuples = -1, relpages = 0, relallvisible = 0
     where relnamespace = 'towpath'::regnamespace and relkind in ('r', 'i')`,
-  'statistics of a full queue': 'analyze towpath.message; analyze towpath.message_delta; analyze towpath.queue',
+  'statistics of a full queue':
+    'analyze towpath.message; analyze towpath.message_delta; analyze towpath.queue; analyze towpath.deduplication',
   // A queue that was drained, vacuumed, and filled again into the pages that it had: the planner counts on one row.
   'statistics of a queue that was drained': `
-    update pg_class set reltuples = 0, relpages = 100000 where oid = 'towpath.message'::regclass`,
+    update pg_class set reltuples = 0, relpages = 100000
+    where oid in ('towpath.message'::regclass, 'towpath.deduplication'::regclass)`,
   // One message per queue, so that naming the queue seems to leave one row.
   'statistics of many small queues': `
     update pg_statistic set stadistinct = -1, stakind1 = 0, stakind2 = 0, stakind3 = 0,
@@ -248,7 +263,7 @@ const STATISTICS: Readonly<Record<string, string>> = {
     update pg_class set reltuples = 10 where oid = 'towpath.message'::regclass`,
 };
 
-/** Visible messages in the queue itself, and 1,000 deltas; with all its indexes dropped for the time. */
+/** Visible messages in the queue itself, 1,000 deltas, and what puts left; with all its indexes dropped for the time. */
 async function fill(run: Run, queue: number): Promise<void> {
   const indexes = await run<{ name: string; definition: string }>(
     `select c.relname as name, pg_get_indexdef(c.oid) as definition
@@ -268,6 +283,13 @@ async function fill(run: Run, queue: number): Promise<void> {
   await run(
     `insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
      select $1, 0, false, '', ${BACKLOG / 1000}, ${BACKLOG / 100} from generate_series(1, 1000)`,
+    [queue],
+  );
+  // What is remembered of puts: half of it to be forgotten.
+  await run(
+    `insert into towpath.deduplication (queue_id, forget_after, key, request_digest, message_ids, expiries)
+     select $1::bigint, now() + make_interval(secs => 100000 - g), 'id:' || g, null, '{1}'::bigint[], '{null}'::timestamptz[] from generate_series(1, ${REMEMBERED}) g
+     union all select $1::bigint, now() + interval '1 day', 'token:' || g, 'd', '{1}', '{null}' from generate_series(1, 10) g`,
     [queue],
   );
 }

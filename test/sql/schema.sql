@@ -89,6 +89,25 @@ CREATE INDEX consumer_group_by_time ON towpath.consumer_group USING btree (tenan
 CREATE INDEX consumer_group_deleted ON towpath.consumer_group USING btree (time_updated) WHERE (lifecycle_state = 'DELETED'::text);
 CREATE UNIQUE INDEX consumer_group_name_is_unique ON towpath.consumer_group USING btree (queue_id, lower(display_name)) WHERE (lifecycle_state <> ALL (ARRAY['DELETING'::text, 'DELETED'::text]));
 
+create table towpath.deduplication (
+  queue_id bigint not null,
+  forget_after timestamp with time zone not null,
+  key text collate "C" not null,
+  request_digest text,
+  message_ids bigint[] not null,
+  expiries timestamp with time zone[] not null,
+  constraint deduplication_pkey PRIMARY KEY (queue_id, key)
+)
+with (autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_threshold=2000);
+
+comment on table towpath.deduplication is 'One row per deduplication id and per retry token of a put: what the first one was answered. It counts until forget_after, whatever became of the messages; forget_deduplications removes it later. Rows of a deleted queue go the same way.';
+comment on column towpath.deduplication.forget_after is 'The time of the put, and the window that the queue had then.';
+comment on column towpath.deduplication.request_digest is 'Of the request that a retry token came with: the same token with another one is refused. Null for a deduplication id.';
+comment on column towpath.deduplication.message_ids is 'The ids that the first put was answered: of a deduplication id one, of a retry token one per message.';
+comment on column towpath.deduplication.expiries is 'The expiries that it was answered, in the same order; null: no consumer group took the message.';
+
+CREATE INDEX deduplication_by_age ON towpath.deduplication USING btree (forget_after);
+
 create table towpath.lease (
   name text collate "C" not null,
   holder text not null,
@@ -1105,6 +1124,31 @@ $function$;
 
 comment on function towpath.create_user(text,text) is 'Creates a user of a tenancy and returns it. TP404 tenancy, TP400 where the name is taken.';
 
+CREATE OR REPLACE FUNCTION towpath.deduplication_is_due()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_oldest timestamptz;
+begin
+  select d.forget_after into v_oldest
+  from towpath.deduplication d
+  order by d.forget_after
+  limit 1;
+  return coalesce(v_oldest <= v_now, false);
+end;
+$function$;
+
+comment on function towpath.deduplication_is_due() is 'True while there is something for forget_deduplications.';
+
 CREATE OR REPLACE FUNCTION towpath.delete_consumer_group(tenancy_id text, consumer_group_ocid text, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -1508,6 +1552,38 @@ end;
 $function$;
 
 comment on function towpath.fold_message_deltas(bigint,integer) is 'Adds changes to the totals of a queue. Returns how many; call again while that is the batch.';
+
+CREATE OR REPLACE FUNCTION towpath.forget_deduplications(batch integer DEFAULT 5000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_count integer;
+begin
+  -- By their places, since nothing can move a row that is locked. A row that a put just renews is locked by the put; two
+  -- pods that forget at once take different ones.
+  delete from towpath.deduplication d
+  where d.ctid = any (array(
+    select o.ctid
+    from towpath.deduplication o
+    where o.forget_after <= v_now
+    order by o.forget_after
+    limit batch
+    for update skip locked
+  ));
+  get diagnostics v_count = row_count;
+  return v_count;
+end;
+$function$;
+
+comment on function towpath.forget_deduplications(integer) is 'Removes rows of deduplication whose window has passed, the oldest first. Returns how many; call again while that is the batch.';
 
 CREATE OR REPLACE FUNCTION towpath.forget_old_records(batch integer DEFAULT 500)
  RETURNS integer
@@ -2726,42 +2802,141 @@ comment on function towpath.purge_queue(text,text,jsonb,text) is 'Starts a purge
 CREATE OR REPLACE FUNCTION towpath.put_messages(queue_id bigint, contents text[], channel_id text DEFAULT ''::text, properties jsonb DEFAULT NULL::jsonb, delay_in_seconds integer DEFAULT 0)
  RETURNS TABLE(id bigint, expire_after timestamp with time zone)
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'towpath', 'pg_temp'
 AS $function$
+declare
+  v_queue towpath.queue;
+  v_count constant integer := coalesce(cardinality(contents), 0);
+  -- Of one dimension, whatever was given.
+  v_contents constant text[] := array(select u.content from unnest(contents) with ordinality u(content, n) order by u.n);
+  -- As in REST null is as good as nothing.
+  v_channel_id constant text := coalesce(channel_id, '');
+  v_delay constant integer := coalesce(delay_in_seconds, 0);
+  v_properties constant jsonb := nullif(properties, 'null');
+  v_properties_bytes bigint := 0;
+  v_total bigint;
+  v_limit integer;
+  v_null bigint;
+  v_too_large record;
+  v_ranges json;
 begin
-  return query
-  select p.id, p.expire_after
-  from towpath.put_packed_messages(
-    put_messages.queue_id,
-    (select string_agg(convert_to(c, 'UTF8'), ''::bytea order by n) from unnest(contents) with ordinality u(c, n)),
-    array(select octet_length(convert_to(c, 'UTF8')) from unnest(contents) with ordinality u(c, n) order by n),
-    array_fill(put_messages.channel_id, array[cardinality(contents)]),
-    array_fill(put_messages.properties::text, array[cardinality(contents)]),
-    array_fill(delay_in_seconds, array[cardinality(contents)]),
-    array(
-      select octet_length(convert_to(c, 'UTF8')) + coalesce(octet_length(put_messages.properties::text), 0)
-      from unnest(contents) with ordinality u(c, n) order by n
+  select q.* into v_queue from towpath.queue q where q.id = put_messages.queue_id;
+  if not found or v_queue.lifecycle_state in ('DELETING', 'DELETED') then
+    perform towpath.fail('TP404', 'queue_id: the queue does not exist; towpath.queue_id finds its number by name or OCID');
+  elsif not v_queue.accept_unsealed then
+    perform towpath.fail('TP409', 'the queue takes no messages from SQL: set acceptUnsealed on it first (updateQueue)');
+  end if;
+  if contents is null then
+    perform towpath.fail('TP400', 'contents: must be an array of texts, one per message');
+  elsif v_count > 10000 then
+    perform towpath.fail('TP4LE', format(
+      'contents: one call takes 10000 messages, and these are %s: call it several times, in one transaction', v_count
+    ));
+  end if;
+  if v_channel_id !~ '^[A-Za-z0-9._-]{0,64}$' then
+    perform towpath.fail(
+      'TP400', 'channel_id: must have 1 to 64 of the characters A-Z a-z 0-9 . _ -, or be empty for the queue itself'
+    );
+  elsif v_channel_id = 'dlq' then
+    perform towpath.fail('TP400', 'channel_id: must not be dlq: that names the dead letter queue');
+  end if;
+  if v_delay < 0 or v_delay >= v_queue.retention_in_seconds then
+    perform towpath.fail('TP400', format(
+      'delay_in_seconds: must be from 0 to less than the queue''s retention of %s seconds, or the message would never be delivered',
+      v_queue.retention_in_seconds
+    ));
+  end if;
+  if v_properties is not null then
+    -- Two steps, because the second one fails on what is no object.
+    if jsonb_typeof(v_properties) <> 'object' or exists (
+      select
+      from jsonb_each(case when jsonb_typeof(v_properties) = 'object' then v_properties else '{}' end) p
+      where jsonb_typeof(p.value) <> 'string' or length(p.key) not between 1 and 255 or p.key = '__proto__'
+    ) then
+      perform towpath.fail(
+        'TP400', 'properties: must be an object of strings; keys have 1 to 255 characters and are not __proto__'
+      );
+    end if;
+    select coalesce(sum(octet_length(convert_to(p.key, 'UTF8')) + octet_length(convert_to(p.value, 'UTF8'))), 0)
+    into v_properties_bytes
+    from jsonb_each_text(v_properties) p;
+  end if;
+  v_limit := case when v_queue.capabilities @> '[{"type": "LARGE_MESSAGES"}]' then 512000 else 262144 end;
+  select min(u.n) filter (where u.content is null), sum(octet_length(u.content)) + v_count * v_properties_bytes
+  into v_null, v_total
+  from unnest(v_contents) with ordinality u(content, n);
+  if v_null is not null then
+    perform towpath.fail('TP400', format('contents: message %s of %s is null', v_null, v_count));
+  elsif v_total > 67108864 then
+    perform towpath.fail('TP4LE', format(
+      'contents: one call takes 67108864 bytes of contents and properties, and these are %s: call it several times, in one transaction',
+      v_total
+    ));
+  end if;
+  select u.n, octet_length(convert_to(u.content, 'UTF8')) + v_properties_bytes as size into v_too_large
+  from unnest(v_contents) with ordinality u(content, n)
+  where octet_length(convert_to(u.content, 'UTF8')) + v_properties_bytes > v_limit
+  order by u.n
+  limit 1;
+  if found then
+    perform towpath.fail('TP4LE', format(
+      'contents: message %s of %s has %s bytes of content and properties, and the queue takes %s',
+      v_too_large.n, v_count, v_too_large.size, v_limit
+    ));
+  end if;
+  if v_count = 0 then
+    return;
+  end if;
+
+  -- In parts of a size for which put_packed_messages is made.
+  for v_from in 1..v_count by 500 loop
+    return query
+    with entry as materialized (
+      select u.n, convert_to(u.content, 'UTF8') as body
+      from unnest(v_contents[v_from:v_from + 499]) with ordinality u(content, n)
+    ),
+    packed as (
+      select string_agg(e.body, ''::bytea order by e.n) as bodies,
+        array_agg(octet_length(e.body) order by e.n) as lengths,
+        array_agg((octet_length(e.body) + v_properties_bytes)::integer order by e.n) as sizes,
+        count(*)::integer as messages
+      from entry e
     )
-  ) p;
-  -- Whoever calls this cannot know who waits, nor which groups took it, so it tells all; repeats within one transaction
-  -- collapse into one.
-  perform pg_notify('towpath', json_build_object(
-    't', 'visible',
-    'ranges', (
-      select json_agg(json_build_array(put_messages.queue_id, g.id, false, put_messages.channel_id, delay_in_seconds * 1000))
+    select p.id, p.expire_after
+    from packed k
+    cross join lateral towpath.put_packed_messages(
+      v_queue.id, k.bodies, k.lengths, array_fill(v_channel_id, array[k.messages]),
+      array_fill(v_properties::text, array[k.messages]), array_fill(v_delay, array[k.messages]), k.sizes
+    ) p;
+  end loop;
+
+  -- Nobody here can know who waits, nor which groups took it, so all are told, with the commit. When that comes is
+  -- unknown too, so this says "now" whatever the delay: who waits looks, and finds out how long to wait. `since`, a lower
+  -- bound of when these messages are visible, is the same in the whole transaction, so that repeats collapse into one.
+  -- A notification has room for 8,000 bytes, and a range takes up to 130.
+  for v_ranges in
+    select json_agg(json_build_array(v_queue.id, g.id, false, v_channel_id, 0) order by g.id)
+    from (
+      select a.id, row_number() over (order by a.id) as n
       from (
-        select 0 as id
+        select 0::bigint as id
         union
         select c.id
         from towpath.consumer_group c
-        where c.queue_id = put_messages.queue_id and c.lifecycle_state = 'ACTIVE'
-      ) g
-    )
-  )::text);
+        where c.queue_id = v_queue.id and c.lifecycle_state = 'ACTIVE'
+      ) a
+    ) g
+    group by g.n / 50
+  loop
+    perform pg_notify('towpath', json_build_object('t', 'visible', 'since', now(), 'ranges', v_ranges)::text);
+  end loop;
 end;
 $function$;
 
-comment on function towpath.put_messages(bigint,text[],text,jsonb,integer) is 'For people at psql: stores texts as messages and wakes whoever waits for them. Example: select * from towpath.put_messages(towpath.queue_id(''orders''), array[''hello'']);';
+comment on function towpath.put_messages(bigint,text[],text,jsonb,integer) is 'Stores texts as messages in the caller''s transaction: they exist if that commits, and whoever waits for them is woken then. Returns their ids and expiries in order. Only on queues with acceptUnsealed. All go into one channel ('''' = the queue itself), with the same properties (an object of strings) and delay. At most 10,000 messages and 64 MiB per call. Example: select * from towpath.put_messages(towpath.queue_id(''orders''), array[''hello'']); TP404 queue, TP409 state or setting, TP400 argument, TP4LE size, number or channels. Runs with its owner''s rights: a role needs usage of the schema and execute on this function, and queue_id.';
+
+revoke execute on function towpath.put_messages(bigint,text[],text,jsonb,integer) from public;
 
 CREATE OR REPLACE FUNCTION towpath.put_packed_messages(queue_id bigint, bodies bytea, body_lengths integer[], channel_ids text[], properties text[], delays integer[], sizes integer[], max_channels integer DEFAULT 256)
  RETURNS TABLE(id bigint, expire_after timestamp with time zone, consumer_group_ids bigint[])
@@ -2884,10 +3059,173 @@ $function$;
 
 comment on function towpath.put_packed_messages(bigint,bytea,integer[],text[],text[],integer[],integer[],integer) is 'Stores messages, all or none, one row per consumer group that takes one, and returns their ids, expiries and groups in the order given; one that no group takes is dropped and has no expiry and no groups. bodies holds all contents one after another, body_lengths their lengths in bytes; the other arrays have one element per message: channel ('''' = the queue itself), properties (a JSON object of strings, or null), delay in seconds, size that counts in the statistics. This is the form in which pods put; people use put_messages. TP404 queue, TP409 state, TP400 delay, TP4LE channels.';
 
+CREATE OR REPLACE FUNCTION towpath.put_packed_messages_once(queue_id bigint, bodies bytea, body_lengths integer[], channel_ids text[], properties text[], delays integer[], sizes integer[], max_channels integer DEFAULT 256, deduplication_ids text[] DEFAULT NULL::text[], retry_token text DEFAULT NULL::text, request_digest text DEFAULT NULL::text)
+ RETURNS TABLE(id bigint, expire_after timestamp with time zone, consumer_group_ids bigint[], is_repeat boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_queue towpath.queue;
+  v_now timestamptz;
+  v_forget_after timestamptz;
+  v_lock bigint;
+  v_answer towpath.deduplication;
+  v_is_repeat boolean;
+  v_token_key constant text := 'token:' || retry_token;
+  -- Of each message, in the order given.
+  v_count constant integer := coalesce(cardinality(body_lengths), 0);
+  v_keys text[] := array_fill(null::text, array[v_count]);
+  v_ids bigint[] := array_fill(null::bigint, array[v_count]);
+  v_expiries timestamptz[] := array_fill(null::timestamptz, array[v_count]);
+  v_groups text[] := array_fill('{}'::text, array[v_count]);
+  -- The positions of those that are stored, and what that gave.
+  v_new integer[] := '{}';
+  v_new_ids bigint[];
+  v_new_expiries timestamptz[];
+  v_new_groups text[];
+begin
+  select q.* into v_queue from towpath.queue q where q.id = put_packed_messages_once.queue_id;
+  if not found or v_queue.lifecycle_state in ('DELETING', 'DELETED') then
+    -- A repeat must not be answered for a queue that is gone. Everything else is checked where messages are stored.
+    perform towpath.fail('TP404', 'the queue does not exist or you may not use it');
+  end if;
+  if v_queue.deduplication_window_in_seconds = 0 then
+    return query
+    select p.id, p.expire_after, p.consumer_group_ids, false
+    from towpath.put_packed_messages(
+      put_packed_messages_once.queue_id, bodies, body_lengths, channel_ids, put_packed_messages_once.properties, delays,
+      sizes, max_channels
+    ) p;
+    return;
+  end if;
+  if deduplication_ids is not null then
+    -- A null stays null.
+    v_keys := array(
+      select 'id:' || u.deduplication_id
+      from unnest(deduplication_ids) with ordinality u(deduplication_id, n)
+      where u.n <= v_count
+      order by u.n
+    );
+  end if;
+
+  -- In one order for all, so that two requests with the same keys cannot deadlock.
+  for v_lock in
+    select distinct hashtextextended(k.key, put_packed_messages_once.queue_id) as lock
+    from unnest(v_keys || v_token_key) k(key)
+    where k.key is not null
+    order by lock
+  loop
+    perform pg_advisory_xact_lock(v_lock);
+  end loop;
+  -- After the wait: what the one before has committed is there, and its window may even have passed.
+  v_now := clock_timestamp();
+  v_forget_after := v_now + make_interval(secs => v_queue.deduplication_window_in_seconds);
+
+  if v_token_key is not null then
+    select d.* into v_answer
+    from towpath.deduplication d
+    where d.queue_id = put_packed_messages_once.queue_id
+      and d.key = v_token_key;
+    -- Not part of the lookup, which would otherwise walk deduplication_by_age where it was planned while that was empty.
+    v_is_repeat := found and v_answer.forget_after > v_now;
+    if v_is_repeat and v_answer.request_digest is distinct from put_packed_messages_once.request_digest then
+      perform towpath.fail('TP4RT', format(
+        'opc-retry-token was used for other messages, and is remembered for %s more seconds: use a new one',
+        ceil(extract(epoch from v_answer.forget_after - v_now))
+      ));
+    elsif v_is_repeat then
+      return query
+      select u.id, u.expire_after, '{}'::bigint[], true
+      from unnest(v_answer.message_ids, v_answer.expiries) with ordinality u(id, expire_after, n)
+      order by u.n;
+      return;
+    end if;
+  end if;
+
+  for i in 1..v_count loop
+    if v_keys[i] is null then
+      v_new := v_new || i;
+    elsif array_position(v_keys, v_keys[i]) = i then
+      select d.* into v_answer
+      from towpath.deduplication d
+      where d.queue_id = put_packed_messages_once.queue_id
+        and d.key = v_keys[i];
+      if found and v_answer.forget_after > v_now then
+        v_ids[i] := v_answer.message_ids[1];
+        v_expiries[i] := v_answer.expiries[1];
+      else
+        v_new := v_new || i;
+      end if;
+    end if;
+  end loop;
+
+  if cardinality(v_new) > 0 then
+    if cardinality(v_new) < v_count then
+      select string_agg(substr(bodies, e.start + 1, e.length), ''::bytea order by e.n),
+        array_agg(e.length order by e.n), array_agg(e.channel_id order by e.n), array_agg(e.properties order by e.n),
+        array_agg(e.delay order by e.n), array_agg(e.size order by e.n)
+      into bodies, body_lengths, channel_ids, properties, delays, sizes
+      from (
+        select u.*, (sum(u.length) over (order by u.n) - u.length)::integer as start
+        from unnest(body_lengths, channel_ids, put_packed_messages_once.properties, delays, sizes)
+          with ordinality u(length, channel_id, properties, delay, size, n)
+      ) e
+      where e.n = any (v_new);
+    end if;
+    -- Arrays of arrays must all have one length, so the groups go as text.
+    select array_agg(p.id order by p.n), array_agg(p.expire_after order by p.n),
+      array_agg(p.consumer_group_ids::text order by p.n)
+    into v_new_ids, v_new_expiries, v_new_groups
+    from towpath.put_packed_messages(
+      put_packed_messages_once.queue_id, bodies, body_lengths, channel_ids, put_packed_messages_once.properties, delays,
+      sizes, max_channels
+    ) with ordinality p(id, expire_after, consumer_group_ids, n);
+    for n in 1..cardinality(v_new) loop
+      v_ids[v_new[n]] := v_new_ids[n];
+      v_expiries[v_new[n]] := v_new_expiries[n];
+      v_groups[v_new[n]] := v_new_groups[n];
+    end loop;
+  end if;
+  -- The same id twice in one request: the second is answered as the first.
+  for i in 1..v_count loop
+    if v_ids[i] is null then
+      v_ids[i] := v_ids[array_position(v_keys, v_keys[i])];
+      v_expiries[i] := v_expiries[array_position(v_keys, v_keys[i])];
+    end if;
+  end loop;
+
+  -- Where a row is there already, its window has passed.
+  insert into towpath.deduplication as d (queue_id, forget_after, key, request_digest, message_ids, expiries)
+  select put_packed_messages_once.queue_id, v_forget_after, v_keys[n.n], null, array[v_ids[n.n]], array[v_expiries[n.n]]
+  from unnest(v_new) n(n)
+  where v_keys[n.n] is not null
+  union all
+  select put_packed_messages_once.queue_id, v_forget_after, v_token_key, put_packed_messages_once.request_digest, v_ids,
+    v_expiries
+  where v_token_key is not null
+  on conflict on constraint deduplication_pkey do update
+  set forget_after = excluded.forget_after,
+    request_digest = excluded.request_digest,
+    message_ids = excluded.message_ids,
+    expiries = excluded.expiries;
+
+  return query
+  select u.id, u.expire_after, u.consumer_group_ids::bigint[], not u.n = any (v_new)
+  from unnest(v_ids, v_expiries, v_groups) with ordinality u(id, expire_after, consumer_group_ids, n)
+  order by u.n;
+end;
+$function$;
+
+comment on function towpath.put_packed_messages_once(bigint,bytea,integer[],text[],text[],integer[],integer[],integer,text[],text,text) is 'As put_packed_messages, for what may be a repeat: deduplication_ids has one per message (null: none), retry_token is about the whole request, whose digest tells whether another came with it. A message whose id was put within the queue''s deduplication window, or all of a request whose token was, is not stored but answered as the first one was, consumed or not, with is_repeat and no groups. The token counts first. Needs the isolation level read committed. Besides the errors of put_packed_messages: TP4RT.';
+
 CREATE OR REPLACE FUNCTION towpath.queue_id(queue text)
  RETURNS bigint
  LANGUAGE plpgsql
- STABLE
+ STABLE SECURITY DEFINER
  SET search_path TO 'towpath', 'pg_temp'
 AS $function$
 declare
@@ -2906,7 +3244,9 @@ begin
 end;
 $function$;
 
-comment on function towpath.queue_id(text) is 'For people at psql: the number of the queue with this OCID or display name, as the message functions take it.';
+comment on function towpath.queue_id(text) is 'The number of the queue with this OCID or display name, as the message functions take it. Runs with its owner''s rights. TP404 where there is none, TP400 where there are several.';
+
+revoke execute on function towpath.queue_id(text) from public;
 
 CREATE OR REPLACE FUNCTION towpath.queues_with_message_deltas(max_queues integer DEFAULT 1000)
  RETURNS SETOF bigint

@@ -264,7 +264,8 @@ export async function makeQueue(run: Run, details: Record<string, unknown> = {},
   const { identifier, queue_id } = one(
     await run<{ identifier: string; queue_id: number }>('select * from towpath.create_queue($1, $2)', [
       owner,
-      { displayName: 'test', compartmentId: owner, ...details },
+      // These tests put with put_messages.
+      { displayName: 'test', compartmentId: owner, acceptUnsealed: true, ...details },
     ]),
   );
   return new Queue(queue_id, identifier, owner, run);
