@@ -3047,12 +3047,16 @@ begin
       where s.visible_after > v_now
       group by s.consumer_group_id, k.channel_id, towpath.minute_of(s.visible_after)
     )
-    select u.id, case when t.consumer_group_ids is not null then v_expire_after end, coalesce(t.consumer_group_ids, '{}')
-    from unnest(v_ids) with ordinality as u(id, n)
-    left join (
-      select s.id, array_agg(s.consumer_group_id) as consumer_group_ids from stored s group by s.id
-    ) t on t.id = u.id
-    order by u.n;
+    -- One pass and no join, whose plan would be quadratic. The order of the ids is the order given.
+    select x.id, case when count(x.consumer_group_id) > 0 then v_expire_after end,
+      coalesce(array_agg(x.consumer_group_id) filter (where x.consumer_group_id is not null), '{}')
+    from (
+      select u.id, null::bigint as consumer_group_id from unnest(v_ids) as u(id)
+      union all
+      select s.id, s.consumer_group_id from stored s
+    ) x
+    group by x.id
+    order by x.id;
   end if;
 end;
 $function$;
