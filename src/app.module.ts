@@ -5,9 +5,12 @@ import { ConsumerGroupsController } from './consumer-groups/consumer-groups.cont
 import { ConsumerGroupsService } from './consumer-groups/consumer-groups.service.js';
 import { CONFIGURATION, type Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
+import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
+import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
+import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
@@ -72,6 +75,7 @@ class FoundationsModule {
       ConsumerGroupDirectory,
       MessageFunctions,
       PeekFunctions,
+      DeadLetterFunctions,
       MaintenanceFunctions,
       LimitFunctions,
       QueueDirectory,
@@ -96,6 +100,7 @@ export class AppModule {
         ContentsController,
         PeekController,
         ExportController,
+        DeadLettersController,
         HealthController,
         MetricsController,
       ],
@@ -113,6 +118,7 @@ export class AppModule {
         ContentsService,
         PeekService,
         ExportService,
+        DeadLettersService,
         Receipts,
         ChannelTurns,
         InFlightGate,

@@ -177,6 +177,9 @@ describe('the OpenAPI description', () => {
           'getStats',
           'listChannels',
           'peekMessages',
+          'redriveDeadLetters',
+          'deleteDeadLetters',
+          'resendDeadLetter',
         ].toSorted(),
       );
     });

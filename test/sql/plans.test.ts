@@ -5,7 +5,7 @@ import path from 'node:path';
 import { migrate } from '../../src/database/migrator.js';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/embedded-postgres/embedded-postgres.js';
 import { PlanWatcher, type Cost } from './plan-watcher.js';
-import { makeQueue, type Run } from './support.js';
+import { makeQueue, one, type Queue, type Run } from './support.js';
 
 // A queue of 1,000,000 messages must cost no more than an empty one, whatever the planner believes. So each hot call
 // runs with the statistics in every state in which they may be, and the pages and rows that it touches are counted.
@@ -14,6 +14,8 @@ import { makeQueue, type Run } from './support.js';
 const BACKLOG = 1_000_000;
 const IN_FLIGHT = 100_000;
 const REMEMBERED = 200_000;
+/** One message of so many is a dead letter, so that a hundred of them lie scattered among 200,000 others. */
+const DEAD_EVERY = 2000;
 const migrations = path.resolve(import.meta.dirname, '../../migrations');
 const OLD_SERVER = '/usr/lib/postgresql/15/bin';
 
@@ -59,8 +61,42 @@ async function makeGroups(run: Run): Promise<Groups> {
   return { queue: queue.id, group: group?.id ?? 0, deletion: request?.ocid ?? '' };
 }
 
+/** Redrives of a queue that were not begun: of all its dead letters, and of those with these ids. */
+interface Redrives {
+  readonly all: string;
+  readonly some: string;
+  readonly ids: readonly number[];
+}
+
+async function makeRedrives(run: Run, queue: Queue): Promise<Redrives> {
+  const dead = await run<{ id: number }>(
+    'select id from towpath.message where queue_id = $1 and dead_letter order by id limit 20',
+    [queue.id],
+  );
+  const ids = dead.map(({ id }) => id);
+  const all = one(
+    await run<{ ocid: string }>('select ocid from towpath.redrive_messages(null, $1)', [queue.ocid]),
+  ).ocid;
+  // Beside the first one, which no caller could have.
+  const some = one(
+    await run<{ ocid: string }>(
+      `insert into towpath.work_request (ocid, tenancy_id, compartment_id, operation_type, queue_id, identifier, parameters)
+       select towpath.new_ocid('queueworkrequest'), tenancy_id, compartment_id, operation_type, queue_id, identifier,
+         parameters || jsonb_build_object('selection', jsonb_build_object('messageIds', $2::bigint[]))
+       from towpath.work_request where ocid = $1 returning ocid`,
+      [all, ids],
+    ),
+  ).ocid;
+  return { all, some, ids };
+}
+
+interface Things {
+  readonly groups: Groups;
+  readonly redrives: Redrives;
+}
+
 /** The statements of the hot path and of the maintenance. `held`: ids of messages whose receipt number is 1. */
-const calls = (queue: number, held: readonly number[], groups: Groups): Record<string, Call> => ({
+const calls = (queue: number, held: readonly number[], { groups, redrives }: Things): Record<string, Call> => ({
   'put into consumer groups': {
     text: `select * from towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"","c","new"}', '{null,"{\\"k\\": \\"v\\"}",null}', '{0,0,60}', '{1,1,1}')`,
     values: [groups.queue],
@@ -238,6 +274,23 @@ const calls = (queue: number, held: readonly number[], groups: Groups): Record<s
   'deduplications to forget': { text: 'select towpath.deduplication_is_due()', index: 'deduplication_by_age' },
   'forget deduplications': { text: 'select towpath.forget_deduplications(20)', index: 'deduplication_by_age' },
   'forget old records': { text: 'select towpath.forget_old_records()' },
+  redrive: {
+    text: 'select towpath.run_work_request_step($1, 100)',
+    values: [redrives.all],
+    index: 'message_dead_letter',
+    // Writes fifty messages into all indexes.
+    buffers: 2500,
+  },
+  'redrive of some': {
+    text: 'select towpath.run_work_request_step($1, 100)',
+    values: [redrives.some],
+    buffers: 1000,
+  },
+  'delete of dead letters': {
+    text: 'select towpath.delete_dead_letters($1, 0, $2)',
+    values: [queue, redrives.ids],
+    buffers: 400,
+  },
   'no work request': { text: `select towpath.run_work_request_step('none')` },
 });
 
@@ -281,6 +334,10 @@ async function fill(run: Run, queue: number): Promise<void> {
   await run('alter table towpath.message add constraint message_pkey primary key (queue_id, consumer_group_id, id)');
   for (const { definition } of indexes) await run(definition);
   await run(
+    `update towpath.message set dead_letter = true, dead_lettered_at = created_at where queue_id = $1 and id % ${DEAD_EVERY} = 0`,
+    [queue],
+  );
+  await run(
     `insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
      select $1, 0, false, '', ${BACKLOG / 1000}, ${BACKLOG / 100} from generate_series(1, 1000)`,
     [queue],
@@ -309,7 +366,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
   let url: string;
   let queue: number;
   let held: number[];
-  let groups: Groups;
+  let things: Things;
 
   beforeAll(async () => {
     directory = await mkdtemp(path.join(tmpdir(), 'towpath-plans-'));
@@ -333,9 +390,11 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     );
     await migrate(server.url, migrations, () => undefined);
     watcher = await PlanWatcher.open(url);
-    queue = (await makeQueue(watcher.run)).id;
-    groups = await makeGroups(watcher.run);
+    const made = await makeQueue(watcher.run);
+    queue = made.id;
+    const groups = await makeGroups(watcher.run);
     await fill(watcher.run, queue);
+    things = { groups, redrives: await makeRedrives(watcher.run, made) };
     // Delivered once, as the first ten of the backlog in every state below.
     const rows = await watcher.run<{ id: number }>('select id from towpath.get_messages($1, max_messages => 10)', [
       queue,
@@ -367,7 +426,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
       throw new Error(JSON.stringify({ ...figures, allowed }));
   };
   const expectAllCheap = async (what: string, by: PlanWatcher): Promise<void> => {
-    for (const [label, call] of Object.entries(calls(queue, held, groups))) {
+    for (const [label, call] of Object.entries(calls(queue, held, things))) {
       expectCheap(`${what}, ${label}`, call, await by.cost(call.text, call.values));
     }
   };
@@ -395,11 +454,11 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     await migrate(earlyUrl.href, migrations, () => undefined);
     const early = await PlanWatcher.open(earlyUrl.href);
     try {
-      const { id } = await makeQueue(early.run);
-      const earlyGroups = await makeGroups(early.run);
+      const made = await makeQueue(early.run);
+      const { id } = made;
+      const none = { groups: await makeGroups(early.run), redrives: await makeRedrives(early.run, made) };
       await early.run('analyze');
-      for (const call of Object.values(calls(id, Array(10).fill(0), earlyGroups)))
-        await early.cost(call.text, call.values, 2);
+      for (const call of Object.values(calls(id, Array(10).fill(0), none))) await early.cost(call.text, call.values, 2);
       await early.run(
         `insert into towpath.message (queue_id, id, visible_after, expire_after, created_at, size_in_bytes, body)
          select $1, nextval('towpath.message_id'), now(), now() + interval '1 day', now(), 10, 'x' from generate_series(1, 100000)`,
@@ -411,7 +470,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
         calls(
           id,
           rows.map((row) => row.id),
-          earlyGroups,
+          none,
         ),
       )) {
         expectCheap(`planned while empty, ${label}`, call, await early.cost(call.text, call.values));
@@ -456,7 +515,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     );
     const fresh = await PlanWatcher.open(url);
     try {
-      for (const [label, call] of Object.entries(calls(queue, held, groups))) {
+      for (const [label, call] of Object.entries(calls(queue, held, things))) {
         expectCheap(`100,000 in flight, ${label}`, call, await fresh.cost(call.text, call.values), 258);
       }
       const others: Record<string, Call> = {

@@ -64,7 +64,7 @@ describe('put_messages', () => {
       ['', 'c', { ü: '🛶', k: '' }, 0 + 2 + 4 + 1],
     ]);
     for (const { visible_after, created_at } of rows) expect(visible_after.getTime() - created_at.getTime()).toBe(7000);
-    expect(await queue.stats()).toMatchObject({ in_flight_messages: 2, size_in_bytes: 18 });
+    expect(await queue.stats()).toMatchObject({ delayed_messages: 2, size_in_bytes: 18 });
   });
 
   it('takes null as nothing, and nothing as no message', async () => {
