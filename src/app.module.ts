@@ -15,6 +15,7 @@ import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
 import { IdentityModule } from './identity/identity.module.js';
+import { MemoryBudget } from './memory/memory-budget.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { ChannelTurns } from './messages/channel-turns.js';
 import { ContentsController } from './messages/contents.controller.js';
@@ -46,16 +47,18 @@ export interface Foundations {
   readonly database: Database;
   readonly notifications: Notifications;
   readonly seal: TokenSeal;
+  readonly memory: MemoryBudget;
 }
 
 @Module({})
 class FoundationsModule {
-  static of({ configuration, database, notifications, seal }: Foundations): DynamicModule {
+  static of({ configuration, database, notifications, seal, memory }: Foundations): DynamicModule {
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
       { provide: Notifications, useValue: notifications },
       { provide: TokenSeal, useValue: seal },
+      { provide: MemoryBudget, useValue: memory },
       PublicEndpoint,
       QueueFunctions,
       ConsumerGroupFunctions,

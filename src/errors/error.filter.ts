@@ -38,6 +38,7 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   request.failure = answer;
   // HTTP wants a 401 to say how one could authenticate.
   if (answer.status === 401) void reply.header('www-authenticate', 'Signature version="1", Bearer');
+  if (answer.retryAfterSeconds !== null) void reply.header('retry-after', String(answer.retryAfterSeconds));
   const body: ErrorBody = { code: answer.code, message: answer.message };
   void reply.status(answer.status).header('content-type', 'application/json; charset=utf-8').send(JSON.stringify(body));
 }

@@ -29,13 +29,16 @@ export type ErrorCode = keyof typeof HTTP_STATUS;
 /** An error that a caller is told of: its code decides the status, its message says what to do. */
 export class ServiceError extends Error {
   override readonly name = 'ServiceError';
+  /** When a repeat is worth while; null: not known. */
+  readonly retryAfterSeconds: number | null;
 
   constructor(
     readonly code: ErrorCode,
     message: string,
-    options?: ErrorOptions,
+    options: ErrorOptions & { readonly retryAfterSeconds?: number } = {},
   ) {
     super(message, options);
+    this.retryAfterSeconds = options.retryAfterSeconds ?? null;
   }
 
   get status(): number {

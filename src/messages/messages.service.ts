@@ -3,7 +3,6 @@ import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import {
   MessageFunctions,
   type DeliveredMessage,
-  type GetRequest,
   type MessageRange,
   type MessageToPut,
 } from '../database/message-functions.js';
@@ -11,18 +10,23 @@ import type { Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
+import type { Hold } from '../memory/memory-budget.js';
 import { ChannelTurns } from './channel-turns.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
 import { MessageRanges } from './message-ranges.js';
 import { Receipts } from './receipts.js';
-import { WaitingRooms } from './waiting/waiting-rooms.js';
+import { WaitingRooms, type ClaimRequest } from './waiting/waiting-rooms.js';
 import { WakeUps } from './waiting/wake-ups.js';
 
 /** 512 KB, for queues with the capability LARGE_MESSAGES. */
 const LARGE_MESSAGE_BYTES = 512_000;
 /** The messages of one answer together (contract 4.7). */
 const MAX_RESPONSE_BYTES = 2 * 1024 * 1024;
+/** JSON writes a control character, one byte, as \u0001. */
+const JSON_PER_CONTENT_BYTE = 6;
+/** What a get claims at most while memory is short; one message in any case. */
+const SHORT_RESPONSE_BYTES = 65_536;
 
 /** Puts and gets. What REST and STOMP do with messages, they do here. */
 @Injectable()
@@ -68,41 +72,72 @@ export class MessagesService {
 
   /**
    * Delivers messages, waiting while there are none. `signal` says that the client went away: what was claimed for it
-   * by then goes to somebody else.
+   * by then goes to somebody else. Memory for the answer is taken on `hold` before the claim, never while waiting for
+   * messages; its owner releases it.
    */
-  async get(caller: Caller, reference: string, query: GetMessagesQuery, signal: AbortSignal): Promise<Message[]> {
+  async get(
+    caller: Caller,
+    reference: string,
+    query: GetMessagesQuery,
+    signal: AbortSignal,
+    hold: Hold,
+  ): Promise<Message[]> {
     const { queue, range } = await this.ranges.find(caller, reference, query.consumerGroupId);
-    const request: GetRequest = {
+    const limit = query.limit ?? 1;
+    const request: ClaimRequest = {
       ...range,
       channelId: query.channelFilter ?? null,
       afterChannelId: '',
-      limit: query.limit ?? 1,
+      limit,
       visibilityInSeconds: query.visibilityInSeconds ?? null,
       deliveredTo: caller.userId,
-      maxBytes: MAX_RESPONSE_BYTES,
+      maxBytes: Math.min(MAX_RESPONSE_BYTES, limit * this.limitOf(queue)),
+      hold,
     };
     const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
     return messages.map((message) => this.toMessage(range, message));
   }
 
-  private async claimOrWait(request: GetRequest, timeoutMs: number, signal: AbortSignal): Promise<DeliveredMessage[]> {
+  private async claimOrWait(
+    request: ClaimRequest,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<DeliveredMessage[]> {
     const giveBack = (messages: readonly DeliveredMessage[]): Promise<void> => this.giveBack(request, messages);
     // Whoever waits already comes first; a get that does not wait takes what it finds.
     if (timeoutMs === 0 || !this.rooms.hasWaiters(request)) {
-      const messages = await this.claim(request);
+      const messages = await this.claim(request, timeoutMs === 0);
       if (messages !== null && !signal.aborted) return messages;
       if (messages !== null) await giveBack(messages);
       if (timeoutMs === 0 || signal.aborted) return [];
     }
-    return this.rooms.wait(request, timeoutMs, signal, (each) => this.claim(each), giveBack);
+    return this.rooms.wait(request, timeoutMs, signal, (each) => this.claim(each, false), giveBack);
   }
 
-  private async claim(request: GetRequest): Promise<DeliveredMessage[] | null> {
+  /**
+   * Null: nothing can be had now. Where memory is short a get that waits for messages comes back later (and holds
+   * nothing meanwhile); one that does not waits here for memory, and fails with ServiceUnavailable in the end.
+   */
+  private async claim(request: ClaimRequest, waitsForMemory: boolean): Promise<DeliveredMessage[] | null> {
     if (!this.gate.isOpen(request)) return null;
-    const messages = await this.functions.get({ ...request, afterChannelId: this.turns.lastServed(request) });
+    const { hold, ...range } = request;
+    const least = Math.min(request.maxBytes, SHORT_RESPONSE_BYTES) * JSON_PER_CONTENT_BYTE;
+    if (hold.takeUpTo(request.maxBytes * JSON_PER_CONTENT_BYTE, least) === 0) {
+      if (!waitsForMemory) return null;
+      await hold.take('claim', least);
+    }
+    const maxBytes = Math.floor(hold.bytes / JSON_PER_CONTENT_BYTE);
+    const messages = await this.functions.get({
+      ...range,
+      maxBytes,
+      afterChannelId: this.turns.lastServed(request),
+    });
     const [first] = messages;
-    if (first === undefined) return null;
+    if (first === undefined) {
+      hold.release();
+      return null;
+    }
     if (request.channelId === null) this.turns.served(request, first.channelId);
     this.gate.delivered(request, messages.length);
     // Others who wait must know when these may be visible again.
@@ -116,7 +151,7 @@ export class MessagesService {
     return messages;
   }
 
-  private async giveBack(request: GetRequest, messages: readonly DeliveredMessage[]): Promise<void> {
+  private async giveBack(request: ClaimRequest, messages: readonly DeliveredMessage[]): Promise<void> {
     await this.functions.release(request, messages);
     const channelId = messages[0]?.channelId ?? null;
     this.wakeUps.hint({ ...rangeKeyOf(request), channelId, inMs: 0 });
@@ -129,10 +164,7 @@ export class MessagesService {
     for (const [key, value] of Object.entries(properties ?? {})) {
       sizeInBytes += Buffer.byteLength(key) + Buffer.byteLength(value);
     }
-    const isLarge = queue.capabilities.some(({ type }) => type === 'LARGE_MESSAGES');
-    const limit = isLarge
-      ? Math.max(LARGE_MESSAGE_BYTES, this.configuration.maxMessageBytes)
-      : this.configuration.maxMessageBytes;
+    const limit = this.limitOf(queue);
     if (sizeInBytes > limit) {
       throw new ServiceError(
         'LimitExceeded',
@@ -146,6 +178,12 @@ export class MessagesService {
       channelId: message.metadata?.channelId ?? '',
       delayInSeconds: message.delayInSeconds ?? 0,
     };
+  }
+
+  private limitOf(queue: Queue): number {
+    const isLarge = queue.capabilities.some(({ type }) => type === 'LARGE_MESSAGES');
+    const { maxMessageBytes } = this.configuration;
+    return isLarge ? Math.max(LARGE_MESSAGE_BYTES, maxMessageBytes) : maxMessageBytes;
   }
 
   private toMessage(range: MessageRange, message: DeliveredMessage): Message {

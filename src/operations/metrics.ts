@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
-import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Database } from '../database/database.js';
 import { Notifications } from '../database/notifications.js';
+import { MemoryBudget } from '../memory/memory-budget.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
@@ -19,7 +20,7 @@ export class Metrics {
     registers: [this.registry],
   });
 
-  constructor(database: Database, notifications: Notifications, rooms: WaitingRooms) {
+  constructor(database: Database, notifications: Notifications, rooms: WaitingRooms, memory: MemoryBudget) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
     this.gauge(
@@ -37,6 +38,23 @@ export class Metrics {
     );
     this.gauge('towpath_waiting_ranges', 'Ranges of messages that somebody waits for.', () => rooms.size.rooms);
     this.gauge('towpath_waiters', 'Long polls that wait.', () => rooms.size.waiters);
+    this.gauge(
+      'towpath_memory_held_bytes',
+      'What request bodies and answers under way hold, as it is reckoned.',
+      () => memory.held,
+    );
+    this.gauge('towpath_memory_budget_bytes', 'What they may hold.', () => memory.bytes);
+    this.gauge('towpath_memory_requests_waiting', 'Requests that wait for room in it.', () => memory.waiting);
+    this.counter(
+      'towpath_memory_refused_total',
+      'Requests that were answered 503 because there was no room for too long.',
+      () => memory.refused,
+    );
+    this.counter(
+      'towpath_memory_cut_off_total',
+      'Bodies and answers that were cut off because they took too long.',
+      () => memory.cutOff,
+    );
   }
 
   /** `operation` is a route, never a path: paths hold ids without end. */
@@ -51,6 +69,18 @@ export class Metrics {
   /** In Prometheus' text format. */
   text(): Promise<string> {
     return this.registry.metrics();
+  }
+
+  private counter(name: string, help: string, read: () => number): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      registers: [this.registry],
+      collect: () => {
+        counter.reset();
+        counter.inc(read());
+      },
+    });
   }
 
   private gauge(name: string, help: string, read: () => number): void {
