@@ -25,8 +25,8 @@ const LARGE_MESSAGE_BYTES = 512_000;
 const MAX_RESPONSE_BYTES = 2 * 1024 * 1024;
 /** JSON writes a control character, one byte, as \u0001. */
 const JSON_PER_CONTENT_BYTE = 6;
-/** What a get claims at most while memory is short; one message in any case. */
-const SHORT_RESPONSE_BYTES = 65_536;
+/** What a get claims at most while memory is short; one message in any case. Enough for a batch of common messages. */
+const SHORT_RESPONSE_BYTES = 262_144;
 
 /** Puts and gets. What REST and STOMP do with messages, they do here. */
 @Injectable()
@@ -107,7 +107,7 @@ export class MessagesService {
     const giveBack = (messages: readonly DeliveredMessage[]): Promise<void> => this.giveBack(request, messages);
     // Whoever waits already comes first; a get that does not wait takes what it finds.
     if (timeoutMs === 0 || !this.rooms.hasWaiters(request)) {
-      const messages = await this.claim(request, timeoutMs === 0);
+      const messages = await this.claim(request, true);
       if (messages !== null && !signal.aborted) return messages;
       if (messages !== null) await giveBack(messages);
       if (timeoutMs === 0 || signal.aborted) return [];
@@ -116,8 +116,8 @@ export class MessagesService {
   }
 
   /**
-   * Null: nothing can be had now. Where memory is short a get that waits for messages comes back later (and holds
-   * nothing meanwhile); one that does not waits here for memory, and fails with ServiceUnavailable in the end.
+   * Null: nothing can be had now. Where memory is short a get that has just come waits for it here, and fails with
+   * ServiceUnavailable in the end; for one that is parked the room looks again later, so that it is in time.
    */
   private async claim(request: ClaimRequest, waitsForMemory: boolean): Promise<DeliveredMessage[] | null> {
     if (!this.gate.isOpen(request)) return null;
