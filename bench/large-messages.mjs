@@ -191,8 +191,10 @@ function raw({ hostname, port }, headers, method, target, body, behave) {
       .join('') +
     (method === 'POST' ? `content-length: ${body.length}\r\n` : '') +
     '\r\n';
-  const client = () =>
-    new Promise((resolve) => {
+  const client = async (_, index) => {
+    // Not all at once, for the queue of connections that are not yet accepted.
+    await pause(index * 5);
+    return new Promise((resolve) => {
       let start = '';
       const socket = connect(Number(port), hostname, () => {
         socket.write(head);
@@ -214,6 +216,7 @@ function raw({ hostname, port }, headers, method, target, body, behave) {
         resolve(answered ? start.slice(9) : 'no answer yet');
       }, SLOW_MS);
     });
+  };
   return Promise.all(Array.from({ length: CLIENTS }, client));
 }
 
@@ -273,6 +276,7 @@ async function measure(name, load, { endpoint, idle, putSmall }) {
   const beside = { times: [], failed: 0 };
   const running = new AbortController();
   const own = new Agent({ keepAlive: true });
+  await putSmall(own);
   const sample = (async () => {
     while (!running.signal.aborted) {
       const now = await figures(endpoint);
