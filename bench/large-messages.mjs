@@ -32,9 +32,11 @@ const mib = (bytes) => `${Math.round(bytes / MIB)} MiB`;
 const percentile = (numbers, share) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)] ?? NaN;
 
 const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+// A folder of its own: in a closed one the server, which has another user, would put its data elsewhere.
+const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 // The disk is not what is measured.
 const server = await startEmbeddedPostgres({
-  dataDirectory: path.join(folder, 'server'),
+  dataDirectory,
   settings: { fsync: 'off', max_wal_size: '8GB' },
 });
 const pod = spawn(process.execPath, [path.resolve(import.meta.dirname, '../dist/main.js')], {
@@ -112,7 +114,7 @@ try {
   pod.kill('SIGTERM');
   if (pod.exitCode === null) await new Promise((resolve) => pod.once('exit', resolve));
   await server.stop();
-  await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  for (const each of [folder, dataDirectory]) await rm(each, { recursive: true, force: true, maxRetries: 5 });
 }
 
 function get(queue, limit) {
