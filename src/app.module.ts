@@ -26,6 +26,7 @@ import { LivePods } from './limits/live-pods.js';
 import { RateLimits } from './limits/rate-limits.js';
 import { Refusals } from './limits/refusals.js';
 import { StorageLimit } from './limits/storage-limit.js';
+import { MemoryBudget } from './memory/memory-budget.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { ChannelTurns } from './messages/channel-turns.js';
 import { ContentsController } from './messages/contents.controller.js';
@@ -59,16 +60,18 @@ export interface Foundations {
   readonly database: Database;
   readonly notifications: Notifications;
   readonly seal: TokenSeal;
+  readonly memory: MemoryBudget;
 }
 
 @Module({})
 class FoundationsModule {
-  static of({ configuration, database, notifications, seal }: Foundations): DynamicModule {
+  static of({ configuration, database, notifications, seal, memory }: Foundations): DynamicModule {
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
       { provide: Notifications, useValue: notifications },
       { provide: TokenSeal, useValue: seal },
+      { provide: MemoryBudget, useValue: memory },
       PublicEndpoint,
       QueueFunctions,
       ConsumerGroupFunctions,

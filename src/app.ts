@@ -14,6 +14,7 @@ import { migrate } from './database/migrator.js';
 import { Notifications } from './database/notifications.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { LivePods } from './limits/live-pods.js';
+import { MemoryBudget } from './memory/memory-budget.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { Metrics } from './operations/metrics.js';
@@ -21,6 +22,7 @@ import { NestLogger } from './operations/nest-logger.js';
 import { Readiness } from './operations/readiness.js';
 import { describe } from './rest/description.js';
 import { createHttpAdapter } from './rest/http-server.js';
+import { BODY_COPIES, maxBodyBytes } from './rest/request-body.js';
 
 export const MIGRATIONS = path.resolve(import.meta.dirname, '../migrations');
 const VERSION = '0.1.0';
@@ -62,7 +64,13 @@ export async function startPod(
   let app: NestFastifyApplication | null = null;
   try {
     const secret = await new IdentityFunctions(database).shareSecret(SEAL_SECRET, randomBytes(32));
-    const running = await buildApp({ configuration, database, notifications, seal: new TokenSeal(secret) }, logger);
+    const memory = new MemoryBudget({
+      // Two bodies of the largest size find room in any case.
+      bytes: Math.max(configuration.bodyMemoryBytes, 3 * BODY_COPIES * maxBodyBytes(configuration)),
+      waitMs: configuration.bodyMemoryWaitMs,
+    });
+    const seal = new TokenSeal(secret);
+    const running = await buildApp({ configuration, database, notifications, seal, memory }, logger);
     app = running;
     await notifications.start();
     await running.listen({ port: configuration.port, host: configuration.host });
@@ -99,7 +107,7 @@ async function buildApp(
   foundations: Parameters<typeof AppModule.of>[0],
   logger: Logger,
 ): Promise<NestFastifyApplication> {
-  const adapter = createHttpAdapter(foundations.configuration, logger);
+  const adapter = createHttpAdapter(foundations.configuration, foundations.memory, logger);
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.of(foundations), adapter, {
     logger: new NestLogger(logger),
     bodyParser: false,

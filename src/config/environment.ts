@@ -37,6 +37,8 @@ const environmentSchema = z.object({
   TOWPATH_DATABASE_WAIT_SECONDS: decimal(0.1, 30).default(3),
   TOWPATH_MAX_MESSAGE_BYTES: integer(1, 524288).default(262144),
   TOWPATH_MAX_REQUEST_BYTES: integer(1024, 16777216).default(524288),
+  TOWPATH_BODY_MEMORY_BYTES: integer(16777216, 68719476736).default(134217728),
+  TOWPATH_BODY_MEMORY_WAIT_SECONDS: decimal(0.1, 30).default(10),
   TOWPATH_MAX_CHANNELS: integer(1, 10000).default(256),
   TOWPATH_MAX_IN_FLIGHT: integer(1, 1000000).default(100000),
   TOWPATH_MAX_QUEUE_BYTES: integer(1, 100000000000000).optional(),
@@ -64,6 +66,10 @@ export interface Configuration {
   readonly maxMessageBytes: number;
   /** All messages of one put together. */
   readonly maxRequestBytes: number;
+  /** What large request bodies and answers that are under way may take together. */
+  readonly bodyMemoryBytes: number;
+  /** How long a request may wait for its share of that before it gets 503. */
+  readonly bodyMemoryWaitMs: number;
   readonly maxChannels: number;
   readonly maxInFlight: number;
   /** What a queue may store, all consumer groups and dead letters together; null: any amount. */
@@ -118,6 +124,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     databaseWaitMs: values.TOWPATH_DATABASE_WAIT_SECONDS * 1000,
     maxMessageBytes: values.TOWPATH_MAX_MESSAGE_BYTES,
     maxRequestBytes: values.TOWPATH_MAX_REQUEST_BYTES,
+    bodyMemoryBytes: values.TOWPATH_BODY_MEMORY_BYTES,
+    bodyMemoryWaitMs: values.TOWPATH_BODY_MEMORY_WAIT_SECONDS * 1000,
     maxChannels: values.TOWPATH_MAX_CHANNELS,
     maxInFlight: values.TOWPATH_MAX_IN_FLIGHT,
     maxQueueBytes: values.TOWPATH_MAX_QUEUE_BYTES ?? null,

@@ -29,7 +29,6 @@ export type ErrorCode = keyof typeof HTTP_STATUS;
 /** An error that a caller is told of: its code decides the status, its message says what to do. */
 export class ServiceError extends Error {
   override readonly name = 'ServiceError';
-
   /** When a repeat may succeed, for the header Retry-After; null: nobody knows. */
   readonly retryAfterSeconds: number | null;
 

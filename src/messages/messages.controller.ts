@@ -3,7 +3,9 @@ import { ApiTags } from '@nestjs/swagger';
 import { z } from 'zod';
 import type { Caller } from '../identity/caller.js';
 import { CurrentCaller } from '../identity/permission.js';
+import type { Hold } from '../memory/memory-budget.js';
 import { ClientGone } from '../rest/client-gone.js';
+import { RequestHold } from '../rest/held-memory.js';
 import { API_VERSION, Operation, PUT_RETRY_TOKEN_HEADER } from '../rest/operation.js';
 import { DeliveriesService } from './deliveries.service.js';
 import {
@@ -69,7 +71,8 @@ export class MessagesController {
     summary: 'Gets messages',
     description:
       'Delivers visible messages of one channel, counts the delivery and hides them for the visibility timeout. ' +
-      'While there is nothing it waits, at most for the polling timeout.',
+      'While there is nothing it waits, at most for the polling timeout. A pod that is short of memory delivers fewer ' +
+      'at a time, as with large messages.',
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'The messages; an empty array where there were none.', schema: getMessages },
@@ -80,8 +83,9 @@ export class MessagesController {
     @Param('queueId') queueId: string,
     @Query({ schema: getMessagesQuery }) query: z.infer<typeof getMessagesQuery>,
     @ClientGone() gone: AbortSignal,
+    @RequestHold() hold: Hold,
   ): Promise<{ messages: Message[] }> {
-    return { messages: await this.messages.get(caller, queueId, query, gone) };
+    return { messages: await this.messages.get(caller, queueId, query, gone, hold) };
   }
 
   @Put(':messageReceipt')

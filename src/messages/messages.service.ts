@@ -3,7 +3,6 @@ import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import {
   MessageFunctions,
   type DeliveredMessage,
-  type GetRequest,
   type MessageRange,
   type MessageToPut,
   type PutMessage,
@@ -15,6 +14,7 @@ import { RateLimits } from '../limits/rate-limits.js';
 import { StorageLimit } from '../limits/storage-limit.js';
 import { checkedRetryToken } from '../rest/conditions.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
+import type { Hold } from '../memory/memory-budget.js';
 import { ChannelTurns } from './channel-turns.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
@@ -22,11 +22,15 @@ import { MessageRanges } from './message-ranges.js';
 import { maxMessageBytesOf } from './message-size.js';
 import { Receipts } from './receipts.js';
 import { digestOf } from './request-digest.js';
-import { WaitingRooms } from './waiting/waiting-rooms.js';
+import { WaitingRooms, type ClaimRequest } from './waiting/waiting-rooms.js';
 import { WakeUps } from './waiting/wake-ups.js';
 
 /** The messages of one answer together (contract 4.7). */
 const MAX_RESPONSE_BYTES = 2 * 1024 * 1024;
+/** JSON writes a control character, one byte, as \u0001. */
+const JSON_PER_CONTENT_BYTE = 6;
+/** What a get claims at most while memory is short; one message in any case. Enough for a batch of common messages. */
+const SHORT_RESPONSE_BYTES = 262_144;
 
 /** Puts and gets. What REST and STOMP do with messages, they do here. */
 @Injectable()
@@ -103,20 +107,29 @@ export class MessagesService {
 
   /**
    * Delivers messages, waiting while there are none. `signal` says that the client went away: what was claimed for it
-   * by then goes to somebody else. Throws TooManyRequests, IncorrectState, NotAuthorizedOrNotFound.
+   * by then goes to somebody else. Memory for the answer is taken on `hold` before the claim, never while waiting for
+   * messages; its owner releases it. Throws TooManyRequests, IncorrectState, NotAuthorizedOrNotFound.
    */
-  async get(caller: Caller, reference: string, query: GetMessagesQuery, signal: AbortSignal): Promise<Message[]> {
+  async get(
+    caller: Caller,
+    reference: string,
+    query: GetMessagesQuery,
+    signal: AbortSignal,
+    hold: Hold,
+  ): Promise<Message[]> {
     const { queue, range } = await this.ranges.find(caller, reference, query.consumerGroupId);
     const channelId = query.channelFilter ?? null;
     this.rates.get(queue, channelId);
-    const request: GetRequest = {
+    const limit = query.limit ?? 1;
+    const request: ClaimRequest = {
       ...range,
       channelId,
       afterChannelId: '',
-      limit: query.limit ?? 1,
+      limit,
       visibilityInSeconds: query.visibilityInSeconds ?? null,
       deliveredTo: caller.userId,
-      maxBytes: MAX_RESPONSE_BYTES,
+      maxBytes: Math.min(MAX_RESPONSE_BYTES, limit * maxMessageBytesOf(queue, this.configuration.maxMessageBytes)),
+      hold,
     };
     const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
@@ -124,23 +137,45 @@ export class MessagesService {
     return messages.map((message) => this.toMessage(range, message));
   }
 
-  private async claimOrWait(request: GetRequest, timeoutMs: number, signal: AbortSignal): Promise<DeliveredMessage[]> {
+  private async claimOrWait(
+    request: ClaimRequest,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<DeliveredMessage[]> {
     const giveBack = (messages: readonly DeliveredMessage[]): Promise<void> => this.giveBack(request, messages);
     // Whoever waits already comes first; a get that does not wait takes what it finds.
     if (timeoutMs === 0 || !this.rooms.hasWaiters(request)) {
-      const messages = await this.claim(request);
+      const messages = await this.claim(request, true);
       if (messages !== null && !signal.aborted) return messages;
       if (messages !== null) await giveBack(messages);
       if (timeoutMs === 0 || signal.aborted) return [];
     }
-    return this.rooms.wait(request, timeoutMs, signal, (each) => this.claim(each), giveBack);
+    return this.rooms.wait(request, timeoutMs, signal, (each) => this.claim(each, false), giveBack);
   }
 
-  private async claim(request: GetRequest): Promise<DeliveredMessage[] | null> {
+  /**
+   * Null: nothing can be had now. Where memory is short a get that has just come waits for it here, and fails with
+   * ServiceUnavailable in the end; for one that is parked the room looks again later, so that it is in time.
+   */
+  private async claim(request: ClaimRequest, waitsForMemory: boolean): Promise<DeliveredMessage[] | null> {
     if (!this.gate.isOpen(request)) return null;
-    const messages = await this.functions.get({ ...request, afterChannelId: this.turns.lastServed(request) });
+    const { hold, ...range } = request;
+    const least = Math.min(request.maxBytes, SHORT_RESPONSE_BYTES) * JSON_PER_CONTENT_BYTE;
+    if (hold.takeUpTo(request.maxBytes * JSON_PER_CONTENT_BYTE, least) === 0) {
+      if (!waitsForMemory) return null;
+      await hold.take('claim', least);
+    }
+    const maxBytes = Math.floor(hold.bytes / JSON_PER_CONTENT_BYTE);
+    const messages = await this.functions.get({
+      ...range,
+      maxBytes,
+      afterChannelId: this.turns.lastServed(request),
+    });
     const [first] = messages;
-    if (first === undefined) return null;
+    if (first === undefined) {
+      hold.release();
+      return null;
+    }
     if (request.channelId === null) this.turns.served(request, first.channelId);
     this.gate.delivered(request, messages.length);
     // Others who wait must know when these may be visible again.
@@ -154,7 +189,7 @@ export class MessagesService {
     return messages;
   }
 
-  private async giveBack(request: GetRequest, messages: readonly DeliveredMessage[]): Promise<void> {
+  private async giveBack(request: ClaimRequest, messages: readonly DeliveredMessage[]): Promise<void> {
     await this.functions.release(request, messages);
     const channelId = messages[0]?.channelId ?? null;
     this.wakeUps.hint({ ...rangeKeyOf(request), channelId, inMs: 0 });

@@ -7,6 +7,7 @@ import { RateLimits } from '../limits/rate-limits.js';
 import { Refusals } from '../limits/refusals.js';
 import { StorageLimit } from '../limits/storage-limit.js';
 import { MessagesService } from '../messages/messages.service.js';
+import { MemoryBudget } from '../memory/memory-budget.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
@@ -33,6 +34,7 @@ export class Metrics {
     rates: RateLimits,
     storage: StorageLimit,
     messages: MessagesService,
+    memory: MemoryBudget,
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
@@ -75,6 +77,23 @@ export class Metrics {
       'towpath_repeated_messages_total',
       'Messages that were put again and not stored, by their deduplicationId or the opc-retry-token.',
       () => messages.repeatedMessages,
+    );
+    this.gauge(
+      'towpath_memory_held_bytes',
+      'What request bodies and answers under way hold, as it is reckoned.',
+      () => memory.held,
+    );
+    this.gauge('towpath_memory_budget_bytes', 'What they may hold.', () => memory.bytes);
+    this.gauge('towpath_memory_requests_waiting', 'Requests that wait for room in it.', () => memory.waiting);
+    this.counter(
+      'towpath_memory_refused_total',
+      'Requests that were answered 503 because there was no room for too long.',
+      () => memory.refused,
+    );
+    this.counter(
+      'towpath_memory_cut_off_total',
+      'Bodies and answers that were cut off because they took too long.',
+      () => memory.cutOff,
     );
   }
 

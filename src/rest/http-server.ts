@@ -4,30 +4,29 @@ import type { Logger } from 'pino';
 import type { Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
 import { BrokenAnswers } from './broken-answers.js';
+import type { MemoryBudget } from '../memory/memory-budget.js';
 import { closeConnectionsOnClose } from './closing-connections.js';
+import { holdAnswers } from './held-memory.js';
 import { refuseConnection, refuseOddities, refusePath } from './refused-requests.js';
+import { maxBodyBytes, readBody } from './request-body.js';
 import { requestIdOf } from './request-id.js';
 
-/**
- * A body has more bytes than its messages: clients that write JSON in ASCII, as Python's SDK does, need six for each
- * letter that has two in UTF-8.
- */
-const BODY_PER_MESSAGE_BYTES = 3;
-const ENVELOPE_BYTES = 65_536;
 const MAX_PARAMETER_LENGTH = 1024;
 
 /** Fastify, set up so that OCI's SDKs are understood; stock settings refuse some of their requests (contract 0, item 11). */
-export function createHttpAdapter(configuration: Configuration, logger: Logger): FastifyAdapter {
+export function createHttpAdapter(configuration: Configuration, memory: MemoryBudget, logger: Logger): FastifyAdapter {
   const adapter = new FastifyAdapter({
     loggerInstance: logger,
     logController: new BrokenAnswers(),
     genReqId: requestIdOf,
-    // Refused by content-length, or while it arrives, before it is kept.
-    bodyLimit: configuration.maxRequestBytes * BODY_PER_MESSAGE_BYTES + ENVELOPE_BYTES,
     // A HEAD that runs the GET would deliver messages to nobody.
     exposeHeadRoutes: false,
     // Node's own refusal has no body; the hook below says it in the contract's form.
-    http: { requireHostHeader: false },
+    http: {
+      requireHostHeader: false,
+      // What Node keeps of a body that waits for memory before it stops reading the socket.
+      highWaterMark: 16_384,
+    },
     // A receipt or an OCID with its %2Fdlq is longer than the default of 100.
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH, querystringParser: parseQuery },
     // A long poll lasts up to 30 s; a keep-alive connection outlives the pause between two of them.
@@ -41,7 +40,8 @@ export function createHttpAdapter(configuration: Configuration, logger: Logger):
   const server = adapter.getInstance<FastifyInstance>();
   refuseOddities(server.server, logger);
   closeConnectionsOnClose(server);
-  readBodiesAsBytes(server);
+  holdAnswers(server, memory);
+  readBodiesAsBytes(server, maxBodyBytes(configuration));
   const methods = rememberMethods(server);
   server.addHook('onRequest', async (request, reply) => {
     void reply.header('opc-request-id', request.id);
@@ -78,15 +78,15 @@ function logRequest(request: FastifyRequest, reply: FastifyReply): void {
 }
 
 /** A signature covers the bytes, so bytes are what handlers are given; the pipe makes JSON of them. */
-function readBodiesAsBytes(server: FastifyInstance): void {
+function readBodiesAsBytes(server: FastifyInstance, maxBytes: number): void {
   server.removeAllContentTypeParsers();
-  server.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body, done) => {
+  server.addContentTypeParser('*', async (request: FastifyRequest) => {
+    const body = await readBody(request.raw, request.hold, maxBytes);
     const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
     if (body.length > 0 && type !== undefined && type !== 'application/json') {
-      done(new ServiceError('UnsupportedMediaType', 'content-type must be application/json'), undefined);
-    } else {
-      done(null, body);
+      throw new ServiceError('UnsupportedMediaType', 'content-type must be application/json');
     }
+    return body;
   });
 }
 

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { MessageFunctions, type DeliveredMessage, type GetRequest } from '../../database/message-functions.js';
+import type { Hold } from '../../memory/memory-budget.js';
 import { rangeKey, type WaitRange } from './wait-range.js';
 import { WaitingRoom } from './waiting-room.js';
 import { WakeUps } from './wake-ups.js';
@@ -9,12 +10,17 @@ const DEAD_LETTER_POLL_MS = 1000;
 /** While somebody waits, the other pods are reminded before their knowledge of it ends. */
 const REMIND_MS = 10_000;
 
-/** Claims for one waiter; null where nothing is visible. */
-export type Claim = (request: GetRequest) => Promise<DeliveredMessage[] | null>;
+/** A get with the account that its answer's memory is taken from: when it claims, not while it waits. */
+export interface ClaimRequest extends GetRequest {
+  readonly hold: Hold;
+}
+
+/** Claims for one waiter; null where nothing can be had now. */
+export type Claim = (request: ClaimRequest) => Promise<DeliveredMessage[] | null>;
 
 interface Room {
   readonly range: WaitRange;
-  readonly room: WaitingRoom<GetRequest, DeliveredMessage[]>;
+  readonly room: WaitingRoom<ClaimRequest, DeliveredMessage[]>;
   readonly reminder: NodeJS.Timeout;
 }
 
@@ -39,7 +45,7 @@ export class WaitingRooms {
 
   /** Waits for messages for at most `timeoutMs`; an empty array when none came, the client left or the pod stops. */
   async wait(
-    request: GetRequest,
+    request: ClaimRequest,
     timeoutMs: number,
     signal: AbortSignal,
     claim: Claim,
@@ -63,7 +69,7 @@ export class WaitingRooms {
   }
 
   private open(
-    request: GetRequest,
+    request: ClaimRequest,
     claim: Claim,
     giveBack: (messages: readonly DeliveredMessage[]) => Promise<void>,
   ): Room {
@@ -75,7 +81,7 @@ export class WaitingRooms {
     };
     const key = rangeKey(range);
     const reminder = setInterval(() => this.wakeUps.announce(range), REMIND_MS);
-    const room = new WaitingRoom<GetRequest, DeliveredMessage[]>(
+    const room = new WaitingRoom<ClaimRequest, DeliveredMessage[]>(
       {
         claim,
         giveBack,
