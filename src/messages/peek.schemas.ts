@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { MAX_FILTER_LENGTH } from '../consumer-groups/filter/filter-syntax.js';
-import { channelId, identifier, page, queryInteger, text, time } from '../rest/fields.js';
+import { channelId, identifier, instant, page, queryInteger, text } from '../rest/fields.js';
 import { message } from './message.schemas.js';
 
 /** Looking at messages: a Towpath extension, in the manner of the contract's data plane. */
@@ -28,8 +28,8 @@ export const peekConditions = {
     description: 'Only messages that this filter takes, by their customProperties; as those of consumer groups.',
     example: ':kind = "invoice" and :amount > 100',
   }).optional(),
-  createdAfter: time({ description: 'Only messages that were put at this time or later.' }).optional(),
-  createdBefore: time({ description: 'Only messages that were put before this time.' }).optional(),
+  createdAfter: instant({ description: 'Only messages that were put at this time or later.' }).optional(),
+  createdBefore: instant({ description: 'Only messages that were put before this time.' }).optional(),
 };
 
 export const peekMessagesQuery = z.object({

@@ -78,12 +78,6 @@ export function queryInteger(minimum: number, maximum: number, about: About): z.
   return z.preprocess(numberOfDigits, integer(minimum, maximum, about)).meta({ ...about });
 }
 
-/** A point in time in a query string; milliseconds count, what is finer does not. */
-export function time(about: About): z.ZodISODateTime {
-  const error = 'must be a time of RFC 3339, such as 2026-11-22T10:26:16.123Z or 2026-11-22T12:26:16+02:00';
-  return z.iso.datetime({ offset: true, error }).meta({ example: '2026-11-22T10:26:16.123Z', ...about });
-}
-
 const CHANNEL_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** A channel that may be asked for. */

@@ -222,7 +222,7 @@ describe('peekMessages', () => {
       [{ messageId: 'x' }, /^messageId must be 1 to 20 ids/],
       [{ messageId: '1,,2' }, /^messageId/],
       [{ messageId: tooMany }, /^messageId/],
-      [{ createdAfter: 'yesterday' }, /^createdAfter must be a time of RFC 3339/],
+      [{ createdAfter: 'yesterday' }, /^createdAfter must be a time with its zone/],
       [{ createdBefore: '2026-02-30T00:00:00Z' }, /^createdBefore must be a time/],
       [{ createdBefore: '2026-02-03T00:00:00' }, /^createdBefore must be a time/],
       [{ limit: '0' }, /^limit/],
