@@ -1,7 +1,9 @@
 import { startTestPods } from '../support/pod.js';
 import type { TestDatabase } from '../support/database.js';
-import { checkHistory, PROPERTIES, type Property } from './check.js';
-import { runLoad, settle } from './load.js';
+import { checkHistory } from './check.js';
+import { PROPERTIES, type Property } from './check/properties.js';
+import { runLoad } from './load.js';
+import { settle } from './settle.js';
 import { RecordedQueue } from './recorded-queue.js';
 
 /*
