@@ -77,6 +77,8 @@ class Load {
         await sleep(20);
         continue;
       }
+      // Dead letters are there for redrives, and not in flight all the time.
+      if (side.deadLetter && this.redriving !== null) await sleep(between(500, 3000));
       // With redrives few polls of the dead letters are lost, because each may explain that one was left out.
       const isAborted = chance(side.deadLetter && this.redriving !== null ? 0.01 : 0.1);
       const messages = await this.queue.get(pod, {
@@ -126,7 +128,7 @@ class Load {
       .map(({ receipt }) => receipt);
     const what = Math.random();
     if (good.length === 0 || what < 0.08) return;
-    if (side.deadLetter && this.redriving?.keeps(good, side)) return;
+    if (side.deadLetter && this.redriving?.keeps(messages, side)) return;
     if (what < 0.15) {
       await this.queue.update(pod, good, 0, side);
       return;

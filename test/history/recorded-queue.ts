@@ -62,6 +62,8 @@ interface EntryBody {
 
 const CLOCK_TOLERANCE_MS = 100;
 const LINGER_MS = 2000;
+/** For how long after that the statistics may fail to answer at all. */
+const STATS_PATIENCE_MS = 10_000;
 
 /** One queue of a running service, over HTTP; whatever is done with it is written down. */
 export class RecordedQueue {
@@ -220,9 +222,8 @@ export class RecordedQueue {
     return call;
   }
 
-  /** Reads the statistics until they are as `isAsExpected` wants them, for at most `waitMs`; the last are recorded. */
-  async stats(group: string, isAsExpected: (queue: Figures, dlq: Figures) => boolean, waitMs: number): Promise<void> {
-    const deadline = clock() + waitMs;
+  /** Reads the statistics until they are as `isAsExpected` wants them, until `deadline` at most; the last are recorded. */
+  async stats(group: string, isAsExpected: (queue: Figures, dlq: Figures) => boolean, deadline: number): Promise<void> {
     for (;;) {
       const answer = await this.callOn({ group, deadLetter: false }, 0, 'GET', '/stats');
       const { queue, dlq } = answer.body as { queue?: Figures; dlq?: Figures };
@@ -230,7 +231,7 @@ export class RecordedQueue {
         this.operations.push({ ...timesOf(answer), kind: 'stats', group, queue, dlq });
         return;
       }
-      if (clock() > deadline) throw new Error('there were no statistics');
+      if (clock() > deadline + STATS_PATIENCE_MS) throw new Error('there were no statistics');
       await sleep(100);
     }
   }

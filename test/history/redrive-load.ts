@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { clock, type GroupRules, type Side } from './history.js';
+import { clock, type GroupRules, type ReceivedMessage, type Side } from './history.js';
 import { between, chance, pick } from './random.js';
 import type { RecordedQueue } from './recorded-queue.js';
 
@@ -11,8 +11,8 @@ const PAUSE_EVERY_MS = 6000;
 export class RedriveLoad {
   private readonly startedAt = clock();
   private readonly groups: readonly GroupRules[];
-  /** Receipts of dead letters that were left alone. */
-  private kept: { readonly receipt: string; readonly group: string }[] = [];
+  /** Dead letters that were left alone, with their receipts. */
+  private kept: (ReceivedMessage & Pick<Side, 'group'>)[] = [];
 
   constructor(
     private readonly queue: RecordedQueue,
@@ -21,19 +21,22 @@ export class RedriveLoad {
     this.groups = queue.rules.groups;
   }
 
-  /** One redrive after another: all groups or one, all channels or some, slowly or at once, some of them cancelled. */
+  /** One redrive after another: all groups or one, all channels or some, at once or slowly, and some cancelled. */
   async run(): Promise<void> {
-    const mortal = this.groups.filter(({ deliveryLimit }) => deliveryLimit > 0);
-    for (let pod = 0; clock() < this.until; pod += 1) {
-      await sleep(between(200, 1500));
-      await this.queue.redrive(pod, {
-        group: chance(0.4) ? null : (pick(mortal)?.name ?? ''),
-        ...(chance(0.2) ? { channelIds: ['amber', 'dove'] } : {}),
-        ...(chance(0.4) ? { messagesPerSecond: between(5, 30) } : {}),
-        ...(chance(0.25) ? { cancelAfterMs: between(0, 1500) } : {}),
-        isDryRun: chance(0.1),
-      });
-      await this.showKept(pod);
+    for (let round = 0; clock() < this.until; round += 1) {
+      await sleep(between(100, 800));
+      const group = this.anyGroup();
+      const some = [
+        { group },
+        { group: null, messagesPerSecond: between(10, 40) },
+        { group },
+        { group: null, messagesPerSecond: 4, cancelAfterMs: between(200, 800) },
+        { group, ...(chance(0.5) ? { channelIds: ['amber', 'dove'] } : {}) },
+        { group: null },
+      ];
+      const startedAt = clock();
+      await this.queue.redrive(round, { group, ...some[round % some.length], isDryRun: chance(0.1) });
+      await this.showKept(round, startedAt);
     }
   }
 
@@ -47,18 +50,28 @@ export class RedriveLoad {
   }
 
   /** True: a consumer leaves these dead letters alone, and keeps the receipts. */
-  keeps(receipts: readonly string[], { group }: Side): boolean {
+  keeps(messages: readonly ReceivedMessage[], { group }: Side): boolean {
     if (chance(0.3)) return false;
-    this.kept.push(...receipts.map((receipt) => ({ receipt, group })));
+    this.kept.push(...messages.map((message) => ({ ...message, group })));
     return true;
   }
 
-  /** Who shows a receipt from before a redrive must find it dead, where the message is now and where it was. */
-  private async showKept(pod: number): Promise<void> {
-    const kept = this.kept;
-    this.kept = [];
+  /** One that can have dead letters; one whose consumers pause, if there is one. */
+  private anyGroup(): string {
+    const mortal = this.groups.filter(({ deliveryLimit }) => deliveryLimit > 0);
+    const pausing = mortal.filter(({ name }) => this.openMs({ group: name, deadLetter: false }) <= 0);
+    return pick(pausing.length > 0 ? pausing : mortal)?.name ?? '';
+  }
+
+  /**
+   * Who shows a receipt from before a redrive must find it dead, where the message is now and where it was. Those of dead
+   * letters that were in flight when it started are for the next one.
+   */
+  private async showKept(pod: number, startedAt: number): Promise<void> {
+    const shown = this.kept.filter(({ visibleAfter }) => visibleAfter < startedAt);
+    this.kept = this.kept.filter(({ visibleAfter }) => visibleAfter >= startedAt);
     await Promise.all(
-      kept.map(async ({ receipt, group }) => {
+      shown.map(async ({ receipt, group }) => {
         const side = { group, deadLetter: chance(0.2) };
         if (chance(0.5)) await this.queue.update(pod, [receipt], 0, side);
         else await this.queue.delete(pod, [receipt], side);

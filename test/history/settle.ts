@@ -27,18 +27,17 @@ export async function settle(queue: RecordedQueue, { sql }: Pick<TestDatabase, '
     select g.display_name from towpath.consumer_group g
     where g.queue_id = m.queue_id and g.id = m.consumer_group_id and g.id <> 0), '')`;
   const groups = queue.rules.groups.map(({ name }) => name);
+  // The groups wait together: their figures converge at the same time.
+  let until = clock() + STATS_MS;
   for (const group of groups) {
     const live = await number(`${inGroup} and not m.dead_letter`, [group]);
     const dead = await number(`${inGroup} and m.dead_letter`, [group]);
-    await queue.stats(
-      group,
-      (figures, dlq) => figures.visibleMessages === live && dlq.visibleMessages === dead,
-      STATS_MS,
-    );
+    await queue.stats(group, (told, dlq) => told.visibleMessages === live && dlq.visibleMessages === dead, until);
   }
   await drain(queue, async () => (await number(all)) === 0);
+  until = clock() + STATS_MS;
   for (const group of groups) {
-    await queue.stats(group, (live, dlq) => live.sizeInBytes + dlq.sizeInBytes + live.inFlightMessages === 0, STATS_MS);
+    await queue.stats(group, (told, dlq) => told.sizeInBytes + dlq.sizeInBytes + told.inFlightMessages === 0, until);
   }
 }
 
