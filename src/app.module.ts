@@ -5,8 +5,11 @@ import { ConsumerGroupsController } from './consumer-groups/consumer-groups.cont
 import { ConsumerGroupsService } from './consumer-groups/consumer-groups.service.js';
 import { CONFIGURATION, type Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
+import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
+import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
+import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
@@ -61,6 +64,7 @@ class FoundationsModule {
       ConsumerGroupFunctions,
       ConsumerGroupDirectory,
       MessageFunctions,
+      DeadLetterFunctions,
       MaintenanceFunctions,
       QueueDirectory,
       WakeUps,
@@ -82,6 +86,7 @@ export class AppModule {
         WorkRequestsController,
         MessagesController,
         ContentsController,
+        DeadLettersController,
         HealthController,
         MetricsController,
       ],
@@ -97,6 +102,7 @@ export class AppModule {
         MessagesService,
         DeliveriesService,
         ContentsService,
+        DeadLettersService,
         Receipts,
         ChannelTurns,
         InFlightGate,

@@ -9,8 +9,7 @@ import { PageTokens } from '../rest/page-token.js';
 import { WorkRequestRunner } from '../work-requests/work-request-runner.js';
 import type { ConsumerGroupBody, ConsumerGroupCollection } from './consumer-group.schemas.js';
 import { ConsumerGroupDirectory } from './consumer-group-directory.js';
-import { toJsonPath } from './filter/filter-jsonpath.js';
-import { FilterSyntaxError, parseFilter } from './filter/filter-syntax.js';
+import { compileFilter } from './filter/compile-filter.js';
 
 const DEFAULT_LIMIT = 100;
 
@@ -41,7 +40,12 @@ export class ConsumerGroupsService {
 
   /** Throws InvalidParameter (filter, name taken), NotAuthorizedOrNotFound (queue), IncorrectState (no capability). */
   create(caller: Caller, details: WithFilter, retryToken: string | undefined): Promise<WorkRequest> {
-    return this.functions.create(caller.tenancyId, details, compile(details.filter), checkedRetryToken(retryToken));
+    return this.functions.create(
+      caller.tenancyId,
+      details,
+      compileFilter(details.filter),
+      checkedRetryToken(retryToken),
+    );
   }
 
   /** The group and its ETag. Throws NotAuthorizedOrNotFound. */
@@ -91,7 +95,7 @@ export class ConsumerGroupsService {
       caller.tenancyId,
       checked(id),
       changes,
-      compile(changes.filter),
+      compileFilter(changes.filter),
       unquoted(ifMatch),
     );
     await this.directory.changed(id);
@@ -111,15 +115,6 @@ export class ConsumerGroupsService {
 function checked(id: string): string {
   if (isIdentifier(id)) return id;
   throw new ServiceError('NotAuthorizedOrNotFound', 'the consumer group does not exist or you may not use it');
-}
-
-function compile(filter: string | undefined): string | null {
-  try {
-    return toJsonPath(parseFilter(filter ?? ''));
-  } catch (error) {
-    if (error instanceof FilterSyntaxError) throw new ServiceError('InvalidParameter', error.message, { cause: error });
-    throw error;
-  }
 }
 
 function toSummary(group: ConsumerGroup): ConsumerGroupCollection['items'][number] {

@@ -39,6 +39,19 @@ export interface WorkRequest {
   readonly timeAccepted: Date;
   readonly timeStarted: Date | null;
   readonly timeFinished: Date | null;
+  /** Null: it is no redrive. */
+  readonly redrive: RedriveProgress | null;
+}
+
+/** How far a redrive of dead letters came, in messages. */
+export interface RedriveProgress {
+  readonly examined: number;
+  readonly matched: number;
+  readonly redriven: number;
+  readonly skipped: number;
+  readonly failed: number;
+  readonly isDryRun: boolean;
+  readonly messagesPerSecond?: number;
 }
 
 export interface ListQueuesRequest {
@@ -65,7 +78,8 @@ const QUEUE = `q.id as "queueId", q.ocid as id, q.tenancy_id as "tenancyId", q.c
 export const WORK_REQUEST = `w.id as number, w.ocid as id, w.compartment_id as "compartmentId",
   w.operation_type as "operationType", w.status, w.percent_complete as "percentComplete",
   w.entity_type as "entityType", w.action_type as "actionType", w.identifier, w.time_accepted as "timeAccepted",
-  w.time_started as "timeStarted", w.time_finished as "timeFinished"`;
+  w.time_started as "timeStarted", w.time_finished as "timeFinished",
+  case when w.operation_type = 'REDRIVE_MESSAGES' then w.parameters -> 'redrive' end as redrive`;
 
 const select = (columns: string, call: string): { name: string; text: string } => ({
   name: call.slice(0, call.indexOf('(')),
@@ -82,6 +96,7 @@ const MOVE = select(WORK_REQUEST, 'change_queue_compartment($1, $2, $3, $4) w');
 const PURGE = select(WORK_REQUEST, 'purge_queue($1, $2, $3, $4) w');
 const DELETE = select(WORK_REQUEST, 'delete_queue($1, $2, $3) w');
 const FIND_WORK_REQUEST = select(WORK_REQUEST, 'find_work_request($1, $2) w');
+const CANCEL_WORK_REQUEST = select(WORK_REQUEST, 'cancel_work_request($1, $2) w');
 const LIST_WORK_REQUESTS = select(WORK_REQUEST, 'list_work_requests($1, $2, $3, $4, $5) w');
 const CHECK_COMPARTMENT = select('', 'check_compartment($1, $2)');
 
@@ -144,6 +159,11 @@ export class QueueFunctions {
 
   async findWorkRequest(tenancyId: string, id: string): Promise<WorkRequest> {
     return one(await this.database.run<WorkRequest>(FIND_WORK_REQUEST, [tenancyId, id]));
+  }
+
+  /** Asks a redrive to end. */
+  async cancelWorkRequest(tenancyId: string, id: string): Promise<WorkRequest> {
+    return one(await this.database.run<WorkRequest>(CANCEL_WORK_REQUEST, [tenancyId, id]));
   }
 
   async listWorkRequests(

@@ -281,9 +281,16 @@ export interface TowpathWorkRequest {
   identifier: string;
   ocid: string;
   operation_type: string;
+  /**
+   * What the operation needs to go on from where it is. REDRIVE_MESSAGES: selection, target, groupIds (still to do, the first one is under way), cursor (the last id that was looked at), startedAt, expected, allowance and allowanceAt (the rate limit), redrive (the counts, as the API shows them).
+   */
   parameters: Generated<Json>;
   percent_complete: Generated<number>;
   queue_id: number;
+  /**
+   * A work request with a rate limit has nothing to do before this time; null: it may run at any time.
+   */
+  run_after: Timestamp | null;
   status: Generated<string>;
   tenancy_id: string;
   time_accepted: Generated<Timestamp>;

@@ -237,4 +237,4 @@ export const channelCollection = z
   .object({ items: z.array(z.string()).meta({ example: ['invoices', 'orders'] }) })
   .meta({ id: 'ChannelCollection' });
 
-export { MAX_VISIBILITY };
+export { customProperties, id as messageId, messageContent, MAX_VISIBILITY };

@@ -15,12 +15,11 @@ import { ChannelTurns } from './channel-turns.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
 import { MessageRanges } from './message-ranges.js';
+import { maxMessageBytesOf } from './message-size.js';
 import { Receipts } from './receipts.js';
 import { WaitingRooms } from './waiting/waiting-rooms.js';
 import { WakeUps } from './waiting/wake-ups.js';
 
-/** 512 KB, for queues with the capability LARGE_MESSAGES. */
-const LARGE_MESSAGE_BYTES = 512_000;
 /** The messages of one answer together (contract 4.7). */
 const MAX_RESPONSE_BYTES = 2 * 1024 * 1024;
 
@@ -129,10 +128,7 @@ export class MessagesService {
     for (const [key, value] of Object.entries(properties ?? {})) {
       sizeInBytes += Buffer.byteLength(key) + Buffer.byteLength(value);
     }
-    const isLarge = queue.capabilities.some(({ type }) => type === 'LARGE_MESSAGES');
-    const limit = isLarge
-      ? Math.max(LARGE_MESSAGE_BYTES, this.configuration.maxMessageBytes)
-      : this.configuration.maxMessageBytes;
+    const limit = maxMessageBytesOf(queue, this.configuration.maxMessageBytes);
     if (sizeInBytes > limit) {
       throw new ServiceError(
         'LimitExceeded',

@@ -38,6 +38,21 @@ export function text(minimum: number, maximum: number, about: About): z.ZodStrin
     .meta({ ...about, minLength: minimum, maxLength: maximum });
 }
 
+const INSTANT_ERROR = 'must be a time with its zone, from 1970 to 9999, like 2026-11-22T10:26:16.123Z';
+
+/** A point in time, as RFC 3339 writes it. */
+export function instant(about: About): z.ZodType<string, unknown> {
+  return z.iso
+    .datetime({ offset: true, error: INSTANT_ERROR })
+    .refine((value) => isStorableTime(value), { error: INSTANT_ERROR })
+    .meta({ example: '2026-11-22T10:26:16.123Z', ...about });
+}
+
+const isStorableTime = (value: string): boolean => {
+  const time = Date.parse(value);
+  return time >= 0 && time < Date.parse('9999-12-31T00:00:00Z');
+};
+
 /** An identifier of this service or of a caller: what it may look like is no concern of validation, only its length. */
 export function identifier(about: About): z.ZodString {
   return text(1, 255, about);

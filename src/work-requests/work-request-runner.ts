@@ -1,19 +1,22 @@
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MaintenanceFunctions } from '../database/maintenance-functions.js';
 
 const BATCH = 1000;
+/** How often a work request with a rate limit is asked whether it may go on. The limit itself is kept in SQL. */
+const WAITING_MS = 100;
 
 /** Carries out work requests on the pod that accepted them, at once. Should it die, the maintenance of another goes on. */
 @Injectable()
 export class WorkRequestRunner implements OnApplicationShutdown {
   private readonly logger = new Logger(WorkRequestRunner.name);
   private readonly underWay = new Set<Promise<void>>();
-  private isStopped = false;
+  private readonly stopping = new AbortController();
 
   constructor(private readonly functions: MaintenanceFunctions) {}
 
   /** Returns at once; `ended` is called when nothing is left to do for the work request, or somebody else is at it. */
-  run(id: string, ended: () => Promise<void>): void {
+  run(id: string, ended: () => Promise<void> = () => Promise.resolve()): void {
     const work = this.carryOut(id, ended)
       .catch((error: unknown) => this.logger.warn({ err: error }, 'a work request failed; it is tried again'))
       .finally(() => this.underWay.delete(work));
@@ -22,14 +25,17 @@ export class WorkRequestRunner implements OnApplicationShutdown {
 
   /** Ends after the batch that is under way. */
   async onApplicationShutdown(): Promise<void> {
-    this.isStopped = true;
+    this.stopping.abort();
     await Promise.allSettled(this.underWay);
   }
 
   private async carryOut(id: string, ended: () => Promise<void>): Promise<void> {
-    while (!this.isStopped) {
+    const { signal } = this.stopping;
+    while (!signal.aborted) {
       const status = await this.functions.runWorkRequestStep(id, BATCH);
-      if (status !== 'IN_PROGRESS') break;
+      // A stop ends the wait at once.
+      if (status === 'WAITING') await sleep(WAITING_MS, undefined, { signal }).catch(() => undefined);
+      else if (status !== 'IN_PROGRESS') break;
     }
     await ended();
   }

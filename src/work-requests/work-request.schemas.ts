@@ -17,6 +17,20 @@ const resource = z
   })
   .meta({ id: 'WorkRequestResource' });
 
+const messages = (description: string): z.ZodInt => z.int().meta({ description, example: 0 });
+
+const redrive = z
+  .object({
+    examined: messages('How many dead letters were looked at.'),
+    matched: messages('How many of them were what was asked for: redriven, skipped or failed.'),
+    redriven: messages('How many were moved; none by a dry run.'),
+    skipped: messages('How many stayed because a consumer of the dead letter queue held them.'),
+    failed: messages('How many stayed because the target queue did not take them; the errors say why.'),
+    isDryRun: z.boolean().meta({ description: 'True: it counts and changes nothing.' }),
+    messagesPerSecond: z.int().optional().meta({ description: 'The rate limit; absent: none.' }),
+  })
+  .meta({ id: 'RedriveProgress', description: 'Towpath extension: of REDRIVE_MESSAGES, how far it is.' });
+
 const workRequestFields = {
   operationType: z.enum([
     'CREATE_QUEUE',
@@ -27,6 +41,8 @@ const workRequestFields = {
     'CREATE_CONSUMER_GROUP',
     'UPDATE_CONSUMER_GROUP',
     'DELETE_CONSUMER_GROUP',
+    // Ours.
+    'REDRIVE_MESSAGES',
   ]),
   status: z.enum(['ACCEPTED', 'IN_PROGRESS', 'FAILED', 'SUCCEEDED', 'CANCELING', 'CANCELED']),
   id: z.string().meta({ example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample' }),
@@ -36,6 +52,7 @@ const workRequestFields = {
   timeAccepted: time('When the request was accepted.'),
   timeStarted: time('When the work began.').optional(),
   timeFinished: time('When the work was done: SDKs wait for this.').optional(),
+  redrive: redrive.optional(),
 };
 
 export const workRequest = z.object(workRequestFields).meta({ id: 'WorkRequest' });

@@ -1,4 +1,4 @@
-import { Controller, Get, Param, Query, Res } from '@nestjs/common';
+import { Controller, Delete, Get, Param, Query, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -59,6 +59,22 @@ export class WorkRequestsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ items: WorkRequestBody[] }> {
     return paged(reply, await this.workRequests.list(caller, query));
+  }
+
+  @Delete(':workRequestId')
+  @Operation({
+    id: 'cancelWorkRequest',
+    summary: 'Cancels a redrive of dead letters',
+    description:
+      'It is CANCELING, and CANCELED after the batch that is under way. What was redriven stays redriven. Other work ' +
+      'requests, and finished ones, cannot be canceled.',
+    permission: 'use queues',
+    isExtension: true,
+    success: { status: 202, description: 'The redrive ends. No body.' },
+    errors: ['IncorrectState'],
+  })
+  cancel(@CurrentCaller() caller: Caller, @Param('workRequestId') workRequestId: string): Promise<void> {
+    return this.workRequests.cancel(caller, workRequestId);
   }
 
   @Get(':workRequestId/errors')

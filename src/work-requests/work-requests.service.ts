@@ -6,6 +6,7 @@ import { isIdentifier } from '../rest/fields.js';
 import { API_VERSION } from '../rest/operation.js';
 import { PageTokens } from '../rest/page-token.js';
 import type { WorkRequestBody } from './work-request.schemas.js';
+import { WorkRequestRunner } from './work-request-runner.js';
 
 const DEFAULT_LIMIT = 100;
 
@@ -19,16 +20,24 @@ export interface Page<Item> {
   readonly nextPage: string | null;
 }
 
-/** Reads work requests. Every method throws NotAuthorizedOrNotFound where the caller's tenancy has no such one. */
+/** Reads work requests, and cancels redrives. Every method throws NotAuthorizedOrNotFound where the caller's tenancy has no such one. */
 @Injectable()
 export class WorkRequestsService {
   constructor(
     private readonly functions: QueueFunctions,
+    private readonly runner: WorkRequestRunner,
     private readonly pages: PageTokens,
   ) {}
 
   async get(caller: Caller, id: string): Promise<WorkRequestBody> {
     return toBody(await this.find(caller, id));
+  }
+
+  /** Ends a redrive; what it moved stays moved. Throws IncorrectState where it has finished or is something else. */
+  async cancel(caller: Caller, id: string): Promise<void> {
+    const request = await this.functions.cancelWorkRequest(caller.tenancyId, checked(id));
+    // Whoever was at it may be gone.
+    this.runner.run(request.id);
   }
 
   /** Newest first. */
@@ -76,10 +85,7 @@ export class WorkRequestsService {
   }
 
   private async find(caller: Caller, id: string): Promise<WorkRequest> {
-    if (!isIdentifier(id)) {
-      throw new ServiceError('NotAuthorizedOrNotFound', 'the work request does not exist or you may not see it');
-    }
-    return this.functions.findWorkRequest(caller.tenancyId, id);
+    return this.functions.findWorkRequest(caller.tenancyId, checked(id));
   }
 
   private async page<Item extends { readonly number: number }>(
@@ -97,6 +103,12 @@ export class WorkRequestsService {
       nextPage: found.length > limit && last !== undefined ? this.pages.encode(list, [last.number]) : null,
     };
   }
+}
+
+/** What cannot be an identifier is not looked for, and not shown to PostgreSQL. */
+function checked(id: string): string {
+  if (isIdentifier(id)) return id;
+  throw new ServiceError('NotAuthorizedOrNotFound', 'the work request does not exist or you may not see it');
 }
 
 function toBody(request: WorkRequest): WorkRequestBody {
@@ -117,5 +129,6 @@ function toBody(request: WorkRequest): WorkRequestBody {
     timeAccepted: request.timeAccepted.toISOString(),
     ...(request.timeStarted === null ? {} : { timeStarted: request.timeStarted.toISOString() }),
     ...(request.timeFinished === null ? {} : { timeFinished: request.timeFinished.toISOString() }),
+    ...(request.redrive === null ? {} : { redrive: request.redrive }),
   };
 }

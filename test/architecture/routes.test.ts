@@ -21,6 +21,11 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   'QueuesController.create': 'manage queues',
   'QueuesController.delete': 'manage queues',
   'QueuesController.changeCompartment': 'manage queues',
+  // Ours: what operators do, as a purge.
+  'WorkRequestsController.cancel': 'use queues',
+  'DeadLettersController.redrive': 'use queues',
+  'DeadLettersController.delete': 'use queues',
+  'DeadLettersController.resend': 'use queues',
   'MessagesController.put': 'use queue-push',
   'MessagesController.get': 'use queue-pull',
   'MessagesController.update': 'use queue-pull',

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { until } from '../pods/support.js';
 import { Client, type Answer, type Call } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { operationsOf, Validator, type Document, type NamedOperation } from './document.js';
@@ -125,6 +126,40 @@ describe('the answers', () => {
     await expectAnswer('getStats', 200, `${queue}%2Fdlq/stats`);
     await expectAnswer('listChannels', 200, `${queue}/channels`);
     await expectAnswer('listChannels', 200, `${queue}%2Fdlq/channels`);
+
+    // The one that died above, and two more, one of which is held.
+    const deadLetters = `${queue}/deadLetters/actions`;
+    const dead = await pods.test.sql<{ id: number }>(
+      `insert into towpath.message (queue_id, id, visible_after, expire_after, created_at, size_in_bytes, body, dead_letter, dead_lettered_at)
+       select q.id, nextval('towpath.message_id'), now() + n * interval '1 hour', now() + interval '1 day', now(), 1, 'x', true, now()
+       from towpath.queue q, generate_series(0, 1) n where q.ocid = $1 returning id`,
+      [resource!.identifier],
+    );
+    const messageIds = [...dead.map(({ id }) => id), Number.MAX_SAFE_INTEGER];
+    await expectAnswer('resendDeadLetter', 404, `${deadLetters}/resend`, {
+      body: { messageId: Number.MAX_SAFE_INTEGER },
+    });
+    await expectAnswer('resendDeadLetter', 409, `${deadLetters}/resend`, { body: { messageId: messageIds[1] } });
+    await expectAnswer('resendDeadLetter', 400, `${deadLetters}/resend`, {
+      body: { messageId: messageIds[0], content: 'x'.repeat(513_000) },
+    });
+    await expectAnswer('resendDeadLetter', 200, `${queue}%2Fdlq/deadLetters/actions/resend`, {
+      body: { messageId: messageIds[0], content: 'y', metadata: { customProperties: { a: 'b' } } },
+    });
+    await expectAnswer('deleteDeadLetters', 200, `${deadLetters}/delete`, { body: { messageIds } });
+    const redrive = await expectAnswer('redriveDeadLetters', 202, `${deadLetters}/redrive`, {
+      body: { messagesPerSecond: 1 },
+    });
+    const redriveRequest = `/workRequests/${String(redrive.headers['opc-work-request-id'])}`;
+    await expectAnswer('redriveDeadLetters', 409, `${deadLetters}/redrive`);
+    await expectAnswer('redriveDeadLetters', 400, `${deadLetters}/redrive`, { body: { filter: ':' } });
+    await expectAnswer('redriveDeadLetters', 412, `${deadLetters}/redrive`, { headers: { 'if-match': 'x' } });
+    await expectAnswer('getWorkRequest', 200, redriveRequest);
+    await expectAnswer('cancelWorkRequest', 202, redriveRequest);
+    await expectAnswer('cancelWorkRequest', 409, workRequest);
+    await expectAnswer('cancelWorkRequest', 404, '/workRequests/x');
+    await until(async () => (await client.call({ path: redriveRequest })).json?.['status'] === 'CANCELED', 'it ends');
+    await expectAnswer('listWorkRequests', 200, '/workRequests?limit=1');
 
     // A purge that is held up, to see its states.
     const blocker = new pg.Client({ connectionString: pods.test.url });

@@ -123,6 +123,34 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answerHeaders: ['retry-after'],
     permission: 'read queues',
   },
+  // Ours.
+  cancelWorkRequest: { method: 'DELETE', path: WORK_REQUEST, success: 202, permission: 'use queues', errors: [409] },
+  redriveDeadLetters: {
+    method: 'POST',
+    path: `${QUEUE}/deadLetters/actions/redrive`,
+    ...CHANGE,
+    body: 'RedriveDeadLettersDetails',
+    permission: 'use queues',
+    errors: [409, 412, 413, 415],
+  },
+  deleteDeadLetters: {
+    method: 'POST',
+    path: `${QUEUE}/deadLetters/actions/delete`,
+    body: 'DeleteDeadLettersDetails',
+    success: 200,
+    answer: 'DeleteDeadLettersResult',
+    permission: 'use queues',
+    errors: [413, 415],
+  },
+  resendDeadLetter: {
+    method: 'POST',
+    path: `${QUEUE}/deadLetters/actions/resend`,
+    body: 'ResendDeadLetterDetails',
+    success: 200,
+    answer: 'ResentDeadLetter',
+    permission: 'use queues',
+    errors: [409, 413, 415],
+  },
   listWorkRequests: {
     method: 'GET',
     path: '/20210201/workRequests',
@@ -241,6 +269,8 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'UpdateQueueDetails.deadLetterQueueDeliveryCount': [0, 20],
   'CreateConsumerGroupDetails.deadLetterQueueDeliveryCount': [0, 20],
   'UpdateConsumerGroupDetails.deadLetterQueueDeliveryCount': [-1, 20],
+  // Ours.
+  'RedriveDeadLettersDetails.messagesPerSecond': [1, 100_000],
   'UpdateMessageDetails.visibilityInSeconds': [0, 43_200],
   'UpdateMessagesDetailsEntry.visibilityInSeconds': [0, 43_200],
   'getMessages?visibilityInSeconds': [0, 43_200],
@@ -278,6 +308,10 @@ export const LISTS: Readonly<Record<string, readonly [number, number]>> = {
   'DeleteMessagesDetails.entries': [1, 20],
   'UpdateMessagesDetails.entries': [1, 20],
   'PurgeQueueDetails.channelIds': [1, 256],
+  // Ours.
+  'RedriveDeadLettersDetails.messageIds': [1, 1000],
+  'RedriveDeadLettersDetails.channelIds': [1, 256],
+  'DeleteDeadLettersDetails.messageIds': [1, 20],
 };
 
 const LIFECYCLE = ['CREATING', 'UPDATING', 'ACTIVE', 'DELETING', 'DELETED', 'FAILED', 'INACTIVE'] as const;
@@ -304,6 +338,8 @@ export const ENUMS: Readonly<Record<string, readonly string[]>> = {
     'CREATE_CONSUMER_GROUP',
     'UPDATE_CONSUMER_GROUP',
     'DELETE_CONSUMER_GROUP',
+    // Ours.
+    'REDRIVE_MESSAGES',
   ],
   'WorkRequestResource.actionType': ['CREATED', 'UPDATED', 'DELETED', 'IN_PROGRESS', 'RELATED'],
 };
@@ -360,6 +396,8 @@ const WORK_REQUEST_FIELDS = [
   'timeAccepted',
   'timeStarted?',
   'timeFinished?',
+  // Ours.
+  'redrive?',
 ] as const;
 
 /** All fields of each body; `?` marks those that may be absent. */
@@ -398,6 +436,27 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   PutMessagesDetails: ['messages'],
   // delayInSeconds is ours.
   PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?'],
+  // Ours.
+  RedriveDeadLettersDetails: [
+    'consumerGroupId?',
+    'messageIds?',
+    'channelIds?',
+    'filter?',
+    'createdBefore?',
+    'createdAfter?',
+    'diedBefore?',
+    'diedAfter?',
+    'targetQueueId?',
+    'targetChannelId?',
+    'messagesPerSecond?',
+    'isDryRun?',
+  ],
+  RedriveProgress: ['examined', 'matched', 'redriven', 'skipped', 'failed', 'isDryRun', 'messagesPerSecond?'],
+  DeleteDeadLettersDetails: ['messageIds', 'consumerGroupId?'],
+  DeleteDeadLettersResult: ['serverFailures', 'clientFailures', 'entries'],
+  DeleteDeadLettersResultEntry: ['errorCode?', 'errorMessage?'],
+  ResendDeadLetterDetails: ['messageId', 'consumerGroupId?', 'content?', 'metadata?', 'targetQueueId?'],
+  ResentDeadLetter: ['id', 'expireAfter'],
   UpdateMessageDetails: ['visibilityInSeconds'],
   UpdateMessagesDetails: ['entries'],
   UpdateMessagesDetailsEntry: ['receipt', 'visibilityInSeconds'],

@@ -174,6 +174,9 @@ describe('the OpenAPI description', () => {
           'deleteMessages',
           'getStats',
           'listChannels',
+          'redriveDeadLetters',
+          'deleteDeadLetters',
+          'resendDeadLetter',
         ].toSorted(),
       );
     });

@@ -152,7 +152,9 @@ const HOSTILE_HEADERS: readonly string[] = [
 interface Fixture {
   readonly queueId: string;
   readonly receipt: string;
+  /** A redrive that can be canceled, and that nobody carries out meanwhile. */
   readonly workRequestId: string;
+  readonly deadLetterId: number;
   readonly consumerGroupId: string;
 }
 
@@ -220,9 +222,20 @@ describe('hostile input', () => {
       deadLetterQueueDeliveryCount: 0,
       capabilities: [{ type: 'CONSUMER_GROUPS' }],
     });
-    await client.put(queueId, 'in flight', 'visible', 'visible too');
+    await client.put(queueId, 'in flight', 'visible', 'visible too', 'dead');
     const [message] = await client.get(queueId, 'limit=1&visibilityInSeconds=43200');
-    const { items } = (await client.call({ path: '/workRequests?limit=1' })).json as { items: { id: string }[] };
+    const [dead] = await pods.test.sql<{ id: number }>(
+      `update towpath.message set dead_letter = true, dead_lettered_at = visible_after where body = 'dead' returning id`,
+    );
+    const [redrive] = await pods.test.sql<{ ocid: string }>(
+      `insert into towpath.work_request (
+         ocid, tenancy_id, compartment_id, operation_type, queue_id, identifier, run_after, parameters)
+       select towpath.new_ocid('queueworkrequest'), q.tenancy_id, q.compartment_id, 'REDRIVE_MESSAGES', 0, q.ocid,
+         now() + interval '1 day',
+         '{"redrive": {"examined": 0, "matched": 0, "redriven": 0, "skipped": 0, "failed": 0, "isDryRun": false}}'
+       from towpath.queue q where q.ocid = $1 returning ocid`,
+      [queueId],
+    );
     await client.call({ method: 'POST', path: '/consumerGroups', body: { displayName: 'group', queueId } });
     const groups = (await client.call({ path: '/consumerGroups?displayName=group' })).json as {
       items: { id: string }[];
@@ -230,7 +243,8 @@ describe('hostile input', () => {
     return {
       queueId,
       receipt: message!.receipt,
-      workRequestId: items[0]!.id,
+      workRequestId: redrive!.ocid,
+      deadLetterId: dead!.id,
       consumerGroupId: groups.items[0]!.id,
     };
   }
@@ -238,7 +252,10 @@ describe('hostile input', () => {
   async function settled(): Promise<void> {
     const deadline = Date.now() + 30_000;
     for (;;) {
-      const [row] = await pods.test.sql<{ busy: boolean }>('select towpath.work_request_is_waiting() as busy');
+      // All but the one that waits to be canceled.
+      const [row] = await pods.test.sql<{ busy: boolean }>(
+        `select exists (select from towpath.work_request where time_finished is null and run_after < now() + interval '1 hour' is not false) as busy`,
+      );
       if (row?.busy === false) return;
       if (Date.now() > deadline) throw new Error('a work request does not end');
       await new Promise((resolveLater) => setTimeout(resolveLater, 10));
@@ -257,7 +274,9 @@ describe('hostile input', () => {
           ? fixture.receipt
           : key === 'queueId'
             ? fixture.queueId
-            : value,
+            : key === 'messageId'
+              ? fixture.deadLetterId
+              : value,
     );
     return JSON.parse(text) as Record<string, unknown>;
   }

@@ -298,6 +298,11 @@ export class Session {
 
   readonly run: Run = async (text, values = []) => (await this.client.query(text, [...values])).rows;
 
+  /** Calls with the payload of every notification that this session hears. */
+  onNotification(listener: (payload: string) => void): void {
+    this.client.on('notification', ({ payload }) => listener(payload ?? ''));
+  }
+
   async close(): Promise<void> {
     await this.client.end();
   }

@@ -1,0 +1,115 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { CONFIGURATION, type Configuration } from '../config/environment.js';
+import { compileFilter } from '../consumer-groups/filter/compile-filter.js';
+import { DeadLetterFunctions, type DeadLetterDeletion } from '../database/dead-letter-functions.js';
+import type { Queue, WorkRequest } from '../database/queue-functions.js';
+import { ServiceError } from '../errors/service-error.js';
+import type { Caller } from '../identity/caller.js';
+import { MessageRanges } from '../messages/message-ranges.js';
+import { maxMessageBytesOf } from '../messages/message-size.js';
+import { QueueDirectory } from '../queues/queue-directory.js';
+import { unquoted } from '../rest/conditions.js';
+import { WorkRequestRunner } from '../work-requests/work-request-runner.js';
+import type {
+  DeleteDeadLettersDetails,
+  DeleteDeadLettersResult,
+  RedriveDeadLettersDetails,
+  ResendDeadLetterDetails,
+  ResentDeadLetter,
+} from './dead-letter.schemas.js';
+
+const TIMES = ['createdBefore', 'createdAfter', 'diedBefore', 'diedAfter'] as const;
+
+/**
+ * What operators do with dead letters. A queue may be named with or without /dlq: it is its dead letters in any case.
+ * What becomes visible is told to those who wait by SQL, in the transaction that does it.
+ */
+@Injectable()
+export class DeadLettersService {
+  constructor(
+    private readonly functions: DeadLetterFunctions,
+    private readonly directory: QueueDirectory,
+    private readonly ranges: MessageRanges,
+    private readonly runner: WorkRequestRunner,
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
+  ) {}
+
+  /** Throws InvalidParameter (filter, target), NotAuthorizedOrNotFound, IncorrectState, NoEtagMatch. */
+  async redrive(
+    caller: Caller,
+    reference: string,
+    { filter, ...details }: RedriveDeadLettersDetails,
+    ifMatch: string | undefined,
+  ): Promise<WorkRequest> {
+    const filterPath = compileFilter(filter);
+    const { queue } = await this.directory.find(caller, reference);
+    const target = await this.target(caller, details.targetQueueId);
+    const request = await this.functions.redrive({
+      tenancyId: caller.tenancyId,
+      queueId: queue.id,
+      details: withTimesInUtc(details),
+      filterPath,
+      ifMatch: unquoted(ifMatch),
+      maxMessageBytes: target === null ? null : this.maxMessageBytes(target),
+      maxChannels: this.configuration.maxChannels,
+    });
+    this.runner.run(request.id);
+    return request;
+  }
+
+  /** One result per id, in order; one that fails does not touch the others. */
+  async delete(caller: Caller, reference: string, details: DeleteDeadLettersDetails): Promise<DeleteDeadLettersResult> {
+    const { range } = await this.ranges.find(caller, reference, details.consumerGroupId);
+    const results = await this.functions.delete(range.queueId, range.consumerGroupId, details.messageIds);
+    return {
+      serverFailures: 0,
+      clientFailures: results.filter((result) => result !== 'deleted').length,
+      entries: results.map(toEntry),
+    };
+  }
+
+  /** Throws NotAuthorizedOrNotFound, IncorrectState (somebody holds it, nobody takes it), LimitExceeded. */
+  async resend(caller: Caller, reference: string, details: ResendDeadLetterDetails): Promise<ResentDeadLetter> {
+    const { queue, range } = await this.ranges.find(caller, reference, details.consumerGroupId);
+    const target = await this.target(caller, details.targetQueueId);
+    const { content, metadata } = details;
+    const { id, expireAfter } = await this.functions.resend({
+      queueId: range.queueId,
+      consumerGroupId: range.consumerGroupId,
+      messageId: details.messageId,
+      content: content === undefined ? null : Buffer.from(content),
+      channelId: metadata?.channelId ?? null,
+      properties: metadata?.customProperties ?? null,
+      targetQueueId: target?.queueId ?? null,
+      maxMessageBytes: this.maxMessageBytes(target ?? queue),
+      maxChannels: this.configuration.maxChannels,
+    });
+    return { id, expireAfter: expireAfter.toISOString() };
+  }
+
+  private async target(caller: Caller, id: string | undefined): Promise<Queue | null> {
+    return id === undefined ? null : this.directory.findQueue(caller, id);
+  }
+
+  private maxMessageBytes(queue: Queue): number {
+    return maxMessageBytesOf(queue, this.configuration.maxMessageBytes);
+  }
+}
+
+/** PostgreSQL takes fewer time zones than RFC 3339 has. */
+function withTimesInUtc(details: Omit<RedriveDeadLettersDetails, 'filter'>): object {
+  const times = TIMES.flatMap((name) => {
+    const time = details[name];
+    return time === undefined ? [] : [[name, new Date(time).toISOString()]];
+  });
+  return { ...details, ...Object.fromEntries(times) };
+}
+
+function toEntry(result: DeadLetterDeletion): DeleteDeadLettersResult['entries'][number] {
+  if (result === 'deleted') return {};
+  const { status, message } =
+    result === 'in flight'
+      ? new ServiceError('IncorrectState', 'a consumer of the dead letter queue holds the message: delete it later')
+      : new ServiceError('NotAuthorizedOrNotFound', 'the dead letter queue has no such message');
+  return { errorCode: status, errorMessage: message };
+}
