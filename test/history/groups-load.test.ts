@@ -8,8 +8,9 @@ import { RecordedQueue } from './recorded-queue.js';
 import { settle } from './settle.js';
 
 const SECONDS = Number(process.env['TOWPATH_HISTORY_SECONDS'] ?? 45);
-/** Slow enough for a redrive to have a middle. */
-const MESSAGES_PER_SECOND = 4;
+/** A redrive of so many dead letters, in so many seconds, has a middle. */
+const DEAD_LETTERS = 12;
+const REDRIVE_SECONDS = 6;
 
 describe('consumer groups and redrives under load, on two pods', () => {
   let all: PodProcesses;
@@ -21,26 +22,32 @@ describe('consumer groups and redrives under load, on two pods', () => {
 
   /** Kills the first pod in the middle of a redrive that it took, and starts it anew. */
   async function killInRedrive(queue: RecordedQueue, until: number): Promise<RedriveCall | null> {
-    let restarting: Promise<void> | null = null;
-    const restart = async (): Promise<void> => {
+    let killing: Promise<void> | null = null;
+    const killAndRestart = async (): Promise<void> => {
       await all.pods[0]!.killed();
       // For a second there is only the other one.
       await sleep(1000);
       const again = await all.add();
       queue.moveTo(0, again.url);
     };
-    // Another one may be running, or have left too few dead letters for a middle.
+    // Another redrive may be running, or have left too few dead letters for a middle.
     while (clock() < until) {
-      const call = await queue.redrive(0, {
-        group: null,
-        messagesPerSecond: MESSAGES_PER_SECOND,
-        onProgress: ({ status, percentComplete }) => {
-          if (status === 'IN_PROGRESS' && percentComplete > 0) restarting ??= restart();
-        },
-      });
-      if (restarting !== null) {
-        await (restarting as Promise<void>);
-        return call;
+      const [row] = await all.test.sql<{ n: number }>(
+        'select count(*)::int as n from towpath.message where dead_letter',
+      );
+      const deadLetters = row?.n ?? 0;
+      if (deadLetters >= DEAD_LETTERS) {
+        const call = await queue.redrive(0, {
+          group: null,
+          messagesPerSecond: Math.ceil(deadLetters / REDRIVE_SECONDS),
+          onProgress: ({ status, redrive }) => {
+            if (status === 'IN_PROGRESS' && (redrive?.redriven ?? 0) > 0) killing ??= killAndRestart();
+          },
+        });
+        if (killing !== null) {
+          await (killing as Promise<void>);
+          return call;
+        }
       }
       await sleep(20);
     }

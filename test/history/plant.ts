@@ -13,6 +13,8 @@ import { settle } from './settle.js';
  */
 
 const SECONDS = 6;
+/** A redrive comes after what has died, and what it broke is seen after that. */
+const SECONDS_WITH_REDRIVES = 9;
 /** A loaded machine may not come to what shows the bug in the first run. */
 const ATTEMPTS = 3;
 export const TIMEOUT_MS = 300_000;
@@ -53,10 +55,11 @@ export async function propertiesBroken(
     // Nothing here is slow or away, so what an aborted poll may explain is bounded tightly.
     const settings = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: LIMIT, lingerMs: 500 };
     const queue = await RecordedQueue.create(target, { ...settings, groups: groups ? GROUPS : [] });
+    const seconds = redrives ? SECONDS_WITH_REDRIVES : SECONDS;
     const consumers = groups ? 8 * (GROUPS.length + 1) : 16;
     const found = new Map<Property, number>();
     for (let attempt = 0; attempt < ATTEMPTS && !found.has(expected); attempt += 1) {
-      await runLoad(queue, { seconds: SECONDS, consumers, redrives });
+      await runLoad(queue, { seconds, consumers, redrives });
       await settle(queue, pods.test);
       found.clear();
       for (const { property } of checkHistory(queue.history)) found.set(property, (found.get(property) ?? 0) + 1);

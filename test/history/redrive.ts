@@ -17,7 +17,7 @@ export interface RedriveOptions {
 
 export interface WorkRequestBody {
   readonly status: string;
-  readonly percentComplete: number;
+  readonly redrive?: { readonly redriven: number };
   readonly timeFinished?: string;
 }
 
