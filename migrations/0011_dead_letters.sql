@@ -422,6 +422,7 @@ declare
   v_enough double precision;
   v_most integer := greatest(1, batch / 2);
   v_queue towpath.queue;
+  v_group towpath.consumer_group;
   v_now timestamptz := clock_timestamp();
   v_wanted_ids bigint[];
   v_message record;
@@ -447,17 +448,16 @@ begin
   if v_group_id is null then
     return towpath.end_redrive((request).id, 'SUCCEEDED', 'done');
   end if;
-  if towpath.has_consumer_groups(v_queue) and not exists (
-    select from towpath.consumer_group g
-    where g.queue_id = v_queue_id and g.id = v_group_id and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
-  ) then
-    perform towpath.report_redrive_failure((request).id, 'NotAuthorizedOrNotFound', coalesce(
-      (
-        select format('consumer group %s (%s) is gone: what is left of its dead letters was not redriven', g.display_name, g.ocid)
-        from towpath.consumer_group g
-        where g.queue_id = v_queue_id and g.id = v_group_id
-      ),
-      'a consumer group is gone: what is left of its dead letters was not redriven'
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select g.* into v_group
+    from towpath.consumer_group g
+    where g.queue_id = v_queue_id and g.id = v_group_id;
+  end if;
+  if towpath.has_consumer_groups(v_queue)
+    and (v_group.lifecycle_state is null or v_group.lifecycle_state in ('DELETING', 'DELETED')) then
+    perform towpath.report_redrive_failure((request).id, 'NotAuthorizedOrNotFound', format(
+      'consumer group %s is gone: what is left of its dead letters was not redriven',
+      coalesce(v_group.display_name || ' (' || v_group.ocid || ')', v_group_id::text)
     ));
     update towpath.work_request w
     set parameters = v_parameters || jsonb_build_object('groupIds', (v_parameters -> 'groupIds') - 0, 'cursor', 0)
@@ -807,6 +807,7 @@ set jit = off
 as $$
 declare
   v_queue towpath.queue;
+  v_group_state text;
   v_old towpath.message;
   v_now timestamptz;
   v_properties jsonb;
@@ -821,13 +822,13 @@ begin
   elsif v_queue.lifecycle_state not in ('ACTIVE', 'UPDATING') then
     perform towpath.fail('TP409', 'the queue is ' || v_queue.lifecycle_state || ': it takes no messages');
   end if;
-  if towpath.has_consumer_groups(v_queue) and not exists (
-    select from towpath.consumer_group g
-    where g.queue_id = v_queue.id
-      and g.id = resend_dead_letter.consumer_group_id
-      and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
-  ) then
-    perform towpath.fail('TP404', 'the consumer group does not exist or you may not use it');
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select g.lifecycle_state into v_group_state
+    from towpath.consumer_group g
+    where g.queue_id = v_queue.id and g.id = resend_dead_letter.consumer_group_id;
+    if not found or v_group_state in ('DELETING', 'DELETED') then
+      perform towpath.fail('TP404', 'the consumer group does not exist or you may not use it');
+    end if;
   end if;
   select m.* into v_old
   from towpath.message m

@@ -11,6 +11,11 @@ interface WorkRequest {
   readonly redrive: Record<string, unknown>;
 }
 
+const of = (kind: string, amount: string): object => ({
+  content: kind,
+  metadata: { customProperties: { kind, amount } },
+});
+
 describe('dead letters over REST', () => {
   let pods: TestPods;
   let client: Client;
@@ -93,10 +98,6 @@ describe('dead letters over REST', () => {
 
     it('takes a filter as consumer groups do, and points at the place where it is wrong', async () => {
       const queueId = await newQueue();
-      const of = (kind: string, amount: string): object => ({
-        content: kind,
-        metadata: { customProperties: { kind, amount } },
-      });
       const ids = await makeDead(queueId, [of('invoice', '150'), of('invoice', '50'), of('order', '150')]);
       const filter = ':kind = "invoice" and :amount > 100';
       expect((await ended(await act(queueId, 'redrive', { filter }))).redrive).toMatchObject({

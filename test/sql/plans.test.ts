@@ -5,7 +5,7 @@ import path from 'node:path';
 import { migrate } from '../../src/database/migrator.js';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/embedded-postgres/embedded-postgres.js';
 import { PlanWatcher, type Cost } from './plan-watcher.js';
-import { makeQueue, type Run } from './support.js';
+import { makeQueue, one, type Queue, type Run } from './support.js';
 
 // A queue of 1,000,000 messages must cost no more than an empty one, whatever the planner believes. So each hot call
 // runs with the statistics in every state in which they may be, and the pages and rows that it touches are counted.
@@ -13,6 +13,8 @@ import { makeQueue, type Run } from './support.js';
 
 const BACKLOG = 1_000_000;
 const IN_FLIGHT = 100_000;
+/** One message of so many is a dead letter, so that a hundred of them lie scattered among 200,000 others. */
+const DEAD_EVERY = 2000;
 const migrations = path.resolve(import.meta.dirname, '../../migrations');
 const OLD_SERVER = '/usr/lib/postgresql/15/bin';
 
@@ -29,8 +31,37 @@ interface Call {
 
 const ten = (ids: readonly number[]): [number[], number[]] => [ids.slice(0, 10), Array(10).fill(1)];
 
+/** Redrives of a queue that were not begun: of all its dead letters, and of those with these ids. */
+interface Redrives {
+  readonly all: string;
+  readonly some: string;
+  readonly ids: readonly number[];
+}
+
+async function makeRedrives(run: Run, queue: Queue): Promise<Redrives> {
+  const dead = await run<{ id: number }>(
+    'select id from towpath.message where queue_id = $1 and dead_letter order by id limit 20',
+    [queue.id],
+  );
+  const ids = dead.map(({ id }) => id);
+  const all = one(
+    await run<{ ocid: string }>('select ocid from towpath.redrive_messages(null, $1)', [queue.ocid]),
+  ).ocid;
+  // Beside the first one, which no caller could have.
+  const some = one(
+    await run<{ ocid: string }>(
+      `insert into towpath.work_request (ocid, tenancy_id, compartment_id, operation_type, queue_id, identifier, parameters)
+       select towpath.new_ocid('queueworkrequest'), tenancy_id, compartment_id, operation_type, queue_id, identifier,
+         parameters || jsonb_build_object('selection', jsonb_build_object('messageIds', $2::bigint[]))
+       from towpath.work_request where ocid = $1 returning ocid`,
+      [all, ids],
+    ),
+  ).ocid;
+  return { all, some, ids };
+}
+
 /** The statements of the hot path and of the maintenance. `held`: ids of messages whose receipt number is 1. */
-const calls = (queue: number, held: readonly number[]): Record<string, Call> => ({
+const calls = (queue: number, held: readonly number[], redrives: Redrives): Record<string, Call> => ({
   put: {
     text: `select * from towpath.put_packed_messages($1, 'abc', '{1,1,1}', '{"","",""}', '{null,null,null}', '{0,0,0}', '{1,1,1}')`,
     values: [queue],
@@ -113,6 +144,23 @@ const calls = (queue: number, held: readonly number[]): Record<string, Call> => 
   'queues with deltas': { text: 'select * from towpath.queues_with_message_deltas()', index: 'message_delta_pkey' },
   fold: { text: 'select towpath.fold_message_deltas($1, 20)', values: [queue], index: 'message_delta_pkey' },
   'forget old records': { text: 'select towpath.forget_old_records()' },
+  redrive: {
+    text: 'select towpath.run_work_request_step($1, 100)',
+    values: [redrives.all],
+    index: 'message_dead_letter',
+    // Writes fifty messages into all indexes.
+    buffers: 2500,
+  },
+  'redrive of some': {
+    text: 'select towpath.run_work_request_step($1, 100)',
+    values: [redrives.some],
+    buffers: 1000,
+  },
+  'delete of dead letters': {
+    text: 'select towpath.delete_dead_letters($1, 0, $2)',
+    values: [queue, redrives.ids],
+    buffers: 400,
+  },
   'no work request': { text: `select towpath.run_work_request_step('none')` },
 });
 
@@ -154,6 +202,10 @@ async function fill(run: Run, queue: number): Promise<void> {
   await run('alter table towpath.message add constraint message_pkey primary key (queue_id, consumer_group_id, id)');
   for (const { definition } of indexes) await run(definition);
   await run(
+    `update towpath.message set dead_letter = true, dead_lettered_at = created_at where queue_id = $1 and id % ${DEAD_EVERY} = 0`,
+    [queue],
+  );
+  await run(
     `insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
      select $1, 0, false, '', ${BACKLOG / 1000}, ${BACKLOG / 100} from generate_series(1, 1000)`,
     [queue],
@@ -175,6 +227,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
   let url: string;
   let queue: number;
   let held: number[];
+  let redrives: Redrives;
 
   beforeAll(async () => {
     directory = await mkdtemp(path.join(tmpdir(), 'towpath-plans-'));
@@ -198,8 +251,10 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     );
     await migrate(server.url, migrations, () => undefined);
     watcher = await PlanWatcher.open(url);
-    queue = (await makeQueue(watcher.run)).id;
+    const made = await makeQueue(watcher.run);
+    queue = made.id;
     await fill(watcher.run, queue);
+    redrives = await makeRedrives(watcher.run, made);
     // Delivered once, as the first ten of the backlog in every state below.
     const rows = await watcher.run<{ id: number }>('select id from towpath.get_messages($1, max_messages => 10)', [
       queue,
@@ -231,7 +286,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
       throw new Error(JSON.stringify({ ...figures, allowed }));
   };
   const expectAllCheap = async (what: string, by: PlanWatcher): Promise<void> => {
-    for (const [label, call] of Object.entries(calls(queue, held))) {
+    for (const [label, call] of Object.entries(calls(queue, held, redrives))) {
       expectCheap(`${what}, ${label}`, call, await by.cost(call.text, call.values));
     }
   };
@@ -259,9 +314,11 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     await migrate(earlyUrl.href, migrations, () => undefined);
     const early = await PlanWatcher.open(earlyUrl.href);
     try {
-      const { id } = await makeQueue(early.run);
+      const made = await makeQueue(early.run);
+      const { id } = made;
+      const none = await makeRedrives(early.run, made);
       await early.run('analyze');
-      for (const call of Object.values(calls(id, Array(10).fill(0)))) await early.cost(call.text, call.values, 2);
+      for (const call of Object.values(calls(id, Array(10).fill(0), none))) await early.cost(call.text, call.values, 2);
       await early.run(
         `insert into towpath.message (queue_id, id, visible_after, expire_after, created_at, size_in_bytes, body)
          select $1, nextval('towpath.message_id'), now(), now() + interval '1 day', now(), 10, 'x' from generate_series(1, 100000)`,
@@ -273,6 +330,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
         calls(
           id,
           rows.map((row) => row.id),
+          none,
         ),
       )) {
         expectCheap(`planned while empty, ${label}`, call, await early.cost(call.text, call.values));
@@ -305,7 +363,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     );
     const fresh = await PlanWatcher.open(url);
     try {
-      for (const [label, call] of Object.entries(calls(queue, held))) {
+      for (const [label, call] of Object.entries(calls(queue, held, redrives))) {
         expectCheap(`100,000 in flight, ${label}`, call, await fresh.cost(call.text, call.values), 258);
       }
       const others: Record<string, Call> = {
