@@ -838,7 +838,19 @@ begin
     and m.dead_letter
   for update;
   v_now := clock_timestamp();
-  if v_old.id is null or v_old.expire_after <= v_now then
+  if v_old.id is null
+    or v_old.expire_after <= v_now
+    -- Purged ones are gone for everybody but who holds them.
+    or exists (
+      select from towpath.purge p
+      where p.queue_id = resend_dead_letter.queue_id
+        and p.consumer_group_id = resend_dead_letter.consumer_group_id
+        and p.dead_letter
+        and v_old.id <= p.watermark
+        and v_old.dead_lettered_at < p.started_at
+        and (p.channel_ids is null or v_old.channel_id = any (p.channel_ids))
+    )
+  then
     perform towpath.fail('TP404', 'messageId: the dead letter queue has no such message');
   elsif v_old.visible_after > v_now then
     perform towpath.fail('TP409', 'messageId: a consumer of the dead letter queue holds the message until '

@@ -154,6 +154,18 @@ describe('resend', () => {
     expect(await wrongStats(run, queue.id)).toEqual([]);
   });
 
+  it('brings no purged one back, but one that died after the purge began', async () => {
+    const queue = await newQueue();
+    const [id] = await makeDead(queue, run, 1);
+    await queue.purge({ purgeType: 'DLQ' });
+    const [later] = await makeDead(queue, run, 1);
+    await expect(resend(queue, id!)).rejects.toEqual(fails('TP404', /messageId/));
+    const copy = await resend(queue, later!);
+    await runWorkRequests(run);
+    expect((await queue.rows()).map((row) => row.id)).toEqual([copy]);
+    expect(await wrongStats(run, queue.id)).toEqual([]);
+  });
+
   it('twice at once is done once', async () => {
     const queue = await newQueue();
     const [id] = await makeDead(queue, run, 1);

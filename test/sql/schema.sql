@@ -2916,6 +2916,7 @@ CREATE OR REPLACE FUNCTION towpath.resend_dead_letter(queue_id bigint, message_i
 AS $function$
 declare
   v_queue towpath.queue;
+  v_group_state text;
   v_old towpath.message;
   v_now timestamptz;
   v_properties jsonb;
@@ -2930,13 +2931,13 @@ begin
   elsif v_queue.lifecycle_state not in ('ACTIVE', 'UPDATING') then
     perform towpath.fail('TP409', 'the queue is ' || v_queue.lifecycle_state || ': it takes no messages');
   end if;
-  if towpath.has_consumer_groups(v_queue) and not exists (
-    select from towpath.consumer_group g
-    where g.queue_id = v_queue.id
-      and g.id = resend_dead_letter.consumer_group_id
-      and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
-  ) then
-    perform towpath.fail('TP404', 'the consumer group does not exist or you may not use it');
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select g.lifecycle_state into v_group_state
+    from towpath.consumer_group g
+    where g.queue_id = v_queue.id and g.id = resend_dead_letter.consumer_group_id;
+    if not found or v_group_state in ('DELETING', 'DELETED') then
+      perform towpath.fail('TP404', 'the consumer group does not exist or you may not use it');
+    end if;
   end if;
   select m.* into v_old
   from towpath.message m
@@ -2946,7 +2947,19 @@ begin
     and m.dead_letter
   for update;
   v_now := clock_timestamp();
-  if v_old.id is null or v_old.expire_after <= v_now then
+  if v_old.id is null
+    or v_old.expire_after <= v_now
+    -- Purged ones are gone for everybody but who holds them.
+    or exists (
+      select from towpath.purge p
+      where p.queue_id = resend_dead_letter.queue_id
+        and p.consumer_group_id = resend_dead_letter.consumer_group_id
+        and p.dead_letter
+        and v_old.id <= p.watermark
+        and v_old.dead_lettered_at < p.started_at
+        and (p.channel_ids is null or v_old.channel_id = any (p.channel_ids))
+    )
+  then
     perform towpath.fail('TP404', 'messageId: the dead letter queue has no such message');
   elsif v_old.visible_after > v_now then
     perform towpath.fail('TP409', 'messageId: a consumer of the dead letter queue holds the message until '
@@ -3254,6 +3267,7 @@ declare
   v_enough double precision;
   v_most integer := greatest(1, batch / 2);
   v_queue towpath.queue;
+  v_group towpath.consumer_group;
   v_now timestamptz := clock_timestamp();
   v_wanted_ids bigint[];
   v_message record;
@@ -3279,17 +3293,16 @@ begin
   if v_group_id is null then
     return towpath.end_redrive((request).id, 'SUCCEEDED', 'done');
   end if;
-  if towpath.has_consumer_groups(v_queue) and not exists (
-    select from towpath.consumer_group g
-    where g.queue_id = v_queue_id and g.id = v_group_id and g.lifecycle_state in ('ACTIVE', 'INACTIVE')
-  ) then
-    perform towpath.report_redrive_failure((request).id, 'NotAuthorizedOrNotFound', coalesce(
-      (
-        select format('consumer group %s (%s) is gone: what is left of its dead letters was not redriven', g.display_name, g.ocid)
-        from towpath.consumer_group g
-        where g.queue_id = v_queue_id and g.id = v_group_id
-      ),
-      'a consumer group is gone: what is left of its dead letters was not redriven'
+  if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
+    select g.* into v_group
+    from towpath.consumer_group g
+    where g.queue_id = v_queue_id and g.id = v_group_id;
+  end if;
+  if towpath.has_consumer_groups(v_queue)
+    and (v_group.lifecycle_state is null or v_group.lifecycle_state in ('DELETING', 'DELETED')) then
+    perform towpath.report_redrive_failure((request).id, 'NotAuthorizedOrNotFound', format(
+      'consumer group %s is gone: what is left of its dead letters was not redriven',
+      coalesce(v_group.display_name || ' (' || v_group.ocid || ')', v_group_id::text)
     ));
     update towpath.work_request w
     set parameters = v_parameters || jsonb_build_object('groupIds', (v_parameters -> 'groupIds') - 0, 'cursor', 0)
