@@ -96,6 +96,11 @@ describe('a history of consumer groups is bad when', () => {
     ).toContain(PROPERTIES.live);
   });
 
+  it('only a delete in another group could explain where a message is', () => {
+    const elsewhere = { ...del(40, ' a1', 'unknown'), ...audit };
+    expect(broken(putNote, get(20, [of('', 20, 1)]), elsewhere, ...done('audit'))).toEqual([PROPERTIES.lost]);
+  });
+
   it('a put of unknown outcome is there in one group only', () => {
     expect(broken(put(0, ['a'], 'unknown', 0, { kind: 'note' }), ...done('audit'))).toEqual([PROPERTIES.atomic]);
     expect(broken(put(0, ['a'], 'unknown', 0, { kind: 'note' }), ...done(''), ...done('audit'))).toEqual([]);

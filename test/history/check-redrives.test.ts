@@ -56,10 +56,18 @@ describe('a good history of redrives', () => {
     expect(broken(...died, deadDelivery, redrive(2500, 2900), get(3200, [delivery(3200, 'a', 4)], dead), gone)).toEqual(
       [],
     );
+    // It was delivered before the redrive came to it.
+    expect(broken(...died, deadDelivery, redrive(3100, 9000), get(3200, [delivery(3200, 'a', 4)], dead), gone)).toEqual(
+      [],
+    );
     // Extended.
     const extended = { ...update(2500, 'a3', 3), ...dead };
     const late = [get(5600, [delivery(5600, 'a', 4)], dead), { ...gone, calledAt: 5620, answeredAt: 5630 }];
     expect(broken(...died, deadDelivery, extended, redrive(3100, 3200), ...late)).toEqual([]);
+    // Extended, maybe.
+    const unknown = { ...update(2500, 'a3', 3, 'unknown'), ...dead };
+    const soon = get(3300, [delivery(3300, 'a', 4)], dead);
+    expect(broken(...died, deadDelivery, unknown, redrive(3100, 3200), soon, { ...gone, calledAt: 3320 })).toEqual([]);
   });
 
   it('lets it die again, and be redriven again', () => {
@@ -95,6 +103,9 @@ describe('a good history of redrives', () => {
     expect(broken(...died, { ...redrive(2040, 0), outcome: 'unknown', finishedAt: null }, ...gotAgain(9000))).toEqual(
       [],
     );
+    // It was called before the message died, and may have begun after that.
+    const late = redrive(1700, 0, { outcome: 'unknown', finishedAt: null });
+    expect(broken(...died, late, ...gotAgain(2300))).toEqual([]);
     // The second delivery, the death and the redrive were all missed; so was the first delivery after that.
     expect(
       broken(put(0, ['a']), get(20, [delivery(20, 'a', 1)]), aborted(1030), redrive(2100, 2200), ...gotAgain(2300)),
@@ -211,6 +222,9 @@ describe('a history of redrives is bad when', () => {
   it('a dead letter is left out that was there all the time', () => {
     const still = [get(3200, [delivery(3200, 'a', 4)], dead), { ...del(3220, 'a4'), ...dead }];
     expect(broken(...died, deadDelivery, redrive(3100, 3150), ...still)).toEqual([PROPERTIES.redriven]);
+    // A refused extension is none.
+    const refusedUpdate = { ...update(3060, 'a3', 3, 'refused'), ...dead };
+    expect(broken(...died, deadDelivery, refusedUpdate, redrive(3100, 3150), ...still)).toContain(PROPERTIES.redriven);
   });
 
   it('the message is not what it was', () => {

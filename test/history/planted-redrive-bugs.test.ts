@@ -22,25 +22,33 @@ const DELETE = `
     and m.id = any (ids)
     and m.id % 3 = 0;`;
 
-/** Each with the property that it breaks, and what is changed where dead letters are moved. */
-const BUGS: readonly [bug: string, property: Property, ...changes: [from: RegExp, to: string][]][] = [
-  ['leaves the receipt number as it was', PROPERTIES.stale, [/receipt_number = m\.receipt_number \+ 1,/, '']],
+/** Each with the property that it breaks, the function, and what is changed there. */
+const BUGS: readonly [bug: string, property: Property, name: string, ...changes: [from: RegExp, to: string][]][] = [
+  ['leaves the receipt number as it was', PROPERTIES.stale, MOVES, [/receipt_number = m\.receipt_number \+ 1,/, '']],
   // The first get then makes it a dead letter again.
-  ['does not reset the delivery count', PROPERTIES.redriven, [/delivery_count = 0,/, '']],
-  ['copies instead of moving', PROPERTIES.once, [/^begin$/m, `$&${COPY}`]],
+  ['does not reset the delivery count', PROPERTIES.redriven, MOVES, [/delivery_count = 0,/, '']],
+  ['copies instead of moving', PROPERTIES.once, MOVES, [/^begin$/m, `$&${COPY}`]],
   [
     'skips a message and deletes it',
     PROPERTIES.lost,
+    MOVES,
     [/^begin$/m, `$&${DELETE}`],
     [/from unnest\(ids\) u\(id\)/, '$& where u.id % 3 <> 0'],
+  ],
+  // No redrive can then explain that it is back; and where it is delivered at once, two hold it.
+  [
+    'takes what a consumer of the dead letter queue holds',
+    PROPERTIES.deadLetter,
+    'run_redrive_step',
+    [/where u\.visible_after <= v_now and u\.size <= v_max_message_bytes/, 'where u.size <= v_max_message_bytes'],
   ],
 ];
 
 describe('the history checker finds a redrive that', () => {
   it.each(BUGS)(
     '%s',
-    async (_bug, property, ...changes) => {
-      const plant = (test: TestDatabase): Promise<void> => rewrite(test, MOVES, ...changes);
+    async (_bug, property, name, ...changes) => {
+      const plant = (test: TestDatabase): Promise<void> => rewrite(test, name, ...changes);
       const found = await propertiesBroken(property, plant, { groups: true, redrives: true });
       expect(found.has(property)).toBe(true);
     },

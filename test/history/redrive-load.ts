@@ -30,6 +30,7 @@ export class RedriveLoad {
         { group: null, messagesPerSecond: 1, cancelAfterMs: between(200, 800) },
         { group: null },
         { group, channelIds: ['amber', 'dove'] },
+        { group, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null, isDryRun: true },
       ];
       await this.redriveAndShow(round, group);
