@@ -157,7 +157,7 @@ describe('peekMessages', () => {
   });
 
   it('pages through 5,000 messages to the few that match, each once, over empty pages', async () => {
-    const queueId = await client.createQueue({ compartmentId });
+    const queueId = await client.createQueue({ compartmentId, acceptUnsealed: true });
     await pods.test.sql(
       `select count(*) from towpath.put_messages(towpath.queue_id($1), array(select g::text from generate_series(1, 4990) g))`,
       [queueId],
