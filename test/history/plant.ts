@@ -16,8 +16,8 @@ const SECONDS = 6;
 /** A redrive comes after what has died, and what it broke is seen after that. */
 const SECONDS_WITH_REDRIVES = 9;
 /** A loaded machine may not come to what shows the bug in the first run. */
-const ATTEMPTS = 3;
-export const TIMEOUT_MS = 300_000;
+const ATTEMPTS = 5;
+export const TIMEOUT_MS = 420_000;
 const LIMIT = 3;
 
 /**

@@ -44,7 +44,7 @@ describe('peekMessages', () => {
 
   const peek = (queueId: string, query: Record<string, string> = {}): Promise<Answer> =>
     client.call({
-      path: `/queues/${queueId}/messages/actions/peekMessages?${new URLSearchParams(query).toString().replaceAll('+', '%20')}`,
+      path: `/queues/${queueId}/messages/actions/peekMessages?${new URLSearchParams(query).toString()}`,
     });
   const peekAll = async (
     queueId: string,
@@ -131,6 +131,14 @@ describe('peekMessages', () => {
         },
       }),
     ]);
+  });
+
+  it('reads a filter as URLSearchParams, as encodeURIComponent and as curl write it', async () => {
+    const queueId = await client.createQueue({ compartmentId });
+    const [plus] = await put(queueId, [withKind('a+b'), withKind('a b')]);
+    const path = `/queues/${queueId}/messages/actions/peekMessages?filter=`;
+    for (const filter of ['%3Akind%20%3D%20%22a%2Bb%22', '%3Akind+%3D+%22a%2Bb%22', ':kind+=+%22a%2Bb%22'])
+      expect(messagesOf(await client.call({ path: path + filter })).map(({ id }) => id)).toEqual([plus]);
   });
 
   it('filters, by all conditions together', async () => {
