@@ -3,15 +3,9 @@
 //
 //   npm run bench:channels           1,000,000 messages in the flooded channel, on an embedded server of its own
 //   BENCH_MESSAGES=100000 …          another backlog
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
-import { mkdtemp, rm } from 'node:fs/promises';
-import path from 'node:path';
-import 'reflect-metadata';
-import { Database } from '../dist/database/database.js';
 import { MessageFunctions } from '../dist/database/message-functions.js';
-import { migrate } from '../dist/database/migrator.js';
-import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { ChannelTurns } from '../dist/messages/channel-turns.js';
+import { figures, median, openBench, say } from './support.mjs';
 
 const MESSAGES = Number(process.env.BENCH_MESSAGES ?? 1_000_000);
 const CHANNELS = [1, 256, 10_000];
@@ -21,10 +15,8 @@ const BATCH = 2000;
 const SMALL = 99;
 const EACH = 10;
 const PODS = 2;
+const NO_DEAD_LETTERS = { deadLetterQueueDeliveryCount: 0 };
 
-const say = (line) => process.stdout.write(`${line}\n`);
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN;
-const percentile = (numbers, share) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)] ?? NaN;
 const message = (channelId) => ({
   content: Buffer.from('x'),
   channelId,
@@ -35,24 +27,19 @@ const message = (channelId) => ({
 
 const one = (queueId, after) => request(queueId, after, 1, 43_200);
 
-const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
-const server = await startEmbeddedPostgres({ dataDirectory, settings: { fsync: 'off', max_wal_size: '8GB' } });
-const database = new Database(server.url, 4, 3000, () => undefined);
+const { database, value, makeQueue, close } = await openBench({ settings: { fsync: 'off' } });
 const functions = new MessageFunctions(database);
 try {
-  await migrate(server.url, path.resolve(import.meta.dirname, '../migrations'), () => undefined);
-  await conditions();
+  say('client and server on this machine, one connection at a time, prepared statements, fsync off, no analyze by us');
   await costOfGets();
   await serviceRate();
 } finally {
-  await database.close();
-  await server.stop();
-  await rm(dataDirectory, { recursive: true, force: true, maxRetries: 5 });
+  await close();
 }
 
 async function costOfGets() {
   const queues = new Map();
-  for (const channels of CHANNELS) queues.set(channels, await makeQueue(`${channels} channels`));
+  for (const channels of CHANNELS) queues.set(channels, await makeQueue(`${channels} channels`, NO_DEAD_LETTERS));
   // Enough for every call below: each takes one message.
   const perQueue = Math.max(20_000, ...CHANNELS);
   for (const [channels, queueId] of queues) await fill(queueId, perQueue, (n) => `c${n % channels}`);
@@ -89,10 +76,10 @@ async function costOfGets() {
 
 /** Small channels beside a flooded one: gets of one message, by as many pods, each with a turn of its own. */
 async function serviceRate() {
-  const queueId = await makeQueue('flooded');
+  const queueId = await makeQueue('flooded', NO_DEAD_LETTERS);
   await fill(queueId, MESSAGES, () => 'flooded');
   await fill(queueId, SMALL * EACH, (n) => `small${n % SMALL}`);
-  const alone = await makeQueue('one channel');
+  const alone = await makeQueue('one channel', NO_DEAD_LETTERS);
   await fill(alone, MESSAGES, () => 'flooded');
   const range = { queueId, consumerGroupId: 0, deadLetter: false };
   const pods = Array.from({ length: PODS }, () => new ChannelTurns());
@@ -151,10 +138,6 @@ async function compare(what, queues, call, before = async () => undefined) {
   }
 }
 
-function figures(numbers) {
-  return `median ${median(numbers).toFixed(3)} ms, p99 ${percentile(numbers, 0.99).toFixed(3)} ms`;
-}
-
 function request(queueId, afterChannelId, limit, visibilityInSeconds) {
   const range = { queueId, consumerGroupId: 0, deadLetter: false };
   return {
@@ -200,27 +183,4 @@ async function showOne(queueId) {
      ) select count(*) as value from shown`,
     [queueId],
   );
-}
-
-async function value(text, values = []) {
-  const [row] = await database.run({ name: text.slice(0, 60), text }, values);
-  return row?.value;
-}
-
-async function makeQueue(name) {
-  return value(
-    `select (towpath.create_queue(t.id, jsonb_build_object(
-       'displayName', $1::text, 'compartmentId', t.id, 'deadLetterQueueDeliveryCount', 0))).queue_id as value
-     from towpath.create_tenancy($1) t`,
-    [name],
-  );
-}
-
-async function conditions() {
-  const version = await value(`select current_setting('server_version') as value`);
-  const load = loadavg().map((figure) => figure.toFixed(1));
-  say(
-    `PostgreSQL ${version} embedded, Node ${process.version}, ${availableParallelism()} x ${cpus()[0]?.model ?? 'unknown'}, load ${load.join(' ')}`,
-  );
-  say('client and server on this machine, one connection at a time, prepared statements, fsync off, no analyze by us');
 }

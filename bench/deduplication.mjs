@@ -4,15 +4,9 @@
 //
 //   npm run bench:deduplication      20 s on an embedded server of its own, durable commits
 //   BENCH_SECONDS=60 BENCH_CONNECTIONS=16 BENCH_MESSAGES=20 …
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
-import { mkdtemp, rm } from 'node:fs/promises';
-import path from 'node:path';
-import 'reflect-metadata';
-import { Database } from '../dist/database/database.js';
 import { MaintenanceFunctions } from '../dist/database/maintenance-functions.js';
 import { MessageFunctions } from '../dist/database/message-functions.js';
-import { migrate } from '../dist/database/migrator.js';
-import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
+import { openBench, percentile, say } from './support.mjs';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 20);
 const CONNECTIONS = Number(process.env.BENCH_CONNECTIONS ?? 8);
@@ -22,16 +16,11 @@ const SLICE_MS = 250;
 const BYTES = 200;
 const FORGOTTEN = 100_000;
 
-const say = (line) => process.stdout.write(`${line}\n`);
 const rate = ({ ms, latencies }) => (latencies.length / ms) * 1000;
-const percentile = (numbers, share) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)] ?? NaN;
 
-const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
-const server = await startEmbeddedPostgres({ dataDirectory, settings: { max_wal_size: '8GB' } });
-const database = new Database(server.url, CONNECTIONS, 3000, () => undefined);
+const { database, value, makeQueue, close } = await openBench({ connections: CONNECTIONS });
 let puts = 0;
 try {
-  await migrate(server.url, path.resolve(import.meta.dirname, '../migrations'), () => undefined);
   const functions = new MessageFunctions(database);
   const queueId = await makeQueue('bench');
   const once = { retryToken: null, requestDigest: '0'.repeat(64) };
@@ -41,7 +30,10 @@ try {
     'with a retry token': () => functions.putOnce(queueId, messages(), 256, { ...once, retryToken: `t${(puts += 1)}` }),
     'repeats of one id': () => functions.putOnce(queueId, [{ ...messages()[0], deduplicationId: 'again' }], 256, once),
   };
-  conditions(await value(`select current_setting('server_version') as value`));
+  say(
+    `client and server on this machine, ${CONNECTIONS} connections, ${MESSAGES} messages of ${BYTES} bytes per put, durable commits, ` +
+      `slices of ${SLICE_MS} ms in turn for ${SECONDS} s`,
+  );
   const taken = Object.fromEntries(Object.keys(kinds).map((kind) => [kind, { ms: 0, latencies: [] }]));
   // The first slices plan and fill caches.
   for (const [, put] of Object.entries(kinds)) await slice(put);
@@ -61,9 +53,7 @@ try {
   }
   await forget(queueId);
 } finally {
-  await database.close();
-  await server.stop();
-  await rm(dataDirectory, { recursive: true, force: true, maxRetries: 5 });
+  await close();
 }
 
 function messages(hasIds = false) {
@@ -111,29 +101,5 @@ async function forget(queueId) {
   if (rows !== FORGOTTEN) throw new Error(`${rows} rows were forgotten`);
   say(
     `  forgetting: ${((rows / (performance.now() - start)) * 1000).toFixed(0)} rows/s, 5000 at a time, one connection`,
-  );
-}
-
-async function value(text, values = []) {
-  const [row] = await database.run({ name: text.slice(0, 60), text }, values);
-  return row?.value;
-}
-
-async function makeQueue(name) {
-  return value(
-    `select (towpath.create_queue(t.id, jsonb_build_object('displayName', $1::text, 'compartmentId', t.id))).queue_id as value
-     from towpath.create_tenancy($1) t`,
-    [name],
-  );
-}
-
-function conditions(version) {
-  const load = loadavg().map((figure) => figure.toFixed(1));
-  say(
-    `PostgreSQL ${version} embedded, Node ${process.version}, ${availableParallelism()} x ${cpus()[0]?.model ?? 'unknown'}, load ${load.join(' ')}`,
-  );
-  say(
-    `client and server on this machine, ${CONNECTIONS} connections, ${MESSAGES} messages of ${BYTES} bytes per put, durable commits, ` +
-      `slices of ${SLICE_MS} ms in turn for ${SECONDS} s`,
   );
 }

@@ -12,9 +12,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
+import { machine, percentile, say } from './support.mjs';
 
 const CLIENTS = Number(process.env.BENCH_CLIENTS ?? 64);
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
@@ -26,10 +27,8 @@ const ESCAPED_BYTES = 256_000;
 const SLOW_MS = 15_000;
 const MIB = 1024 * 1024;
 
-const say = (line) => process.stdout.write(`${line}\n`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const mib = (bytes) => `${Math.round(bytes / MIB)} MiB`;
-const percentile = (numbers, share) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)] ?? NaN;
 
 const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 // A folder of its own: in a closed one the server, which has another user, would put its data elsewhere.
@@ -76,9 +75,7 @@ try {
   for (let round = 0; round < 80; round += 1) await put(escaped, bodies.escaped);
   await pause(2000);
   const idle = await figures(endpoint);
-  say(
-    `Node ${process.version}, ${availableParallelism()} x ${cpus()[0]?.model ?? 'unknown'}, load ${loadavg()[0].toFixed(1)}; client, pod and server on this machine`,
-  );
+  say(`${machine()}; client, pod and server on this machine`);
   say(`${CLIENTS} clients, ${ROUNDS} rounds; idle: RSS ${mib(idle.rss)}, heap ${mib(idle.heap)}\n`);
 
   const loads = {

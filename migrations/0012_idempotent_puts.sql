@@ -213,6 +213,61 @@ $$;
 comment on function towpath.put_packed_messages_once(bigint, bytea, integer[], text[], text[], integer[], integer[], integer, text[], text, text) is
 'As put_packed_messages, for what may be a repeat: deduplication_ids has one per message (null: none), retry_token is about the whole request, whose digest tells whether another came with it. A message whose id was put within the queue''s deduplication window, or all of a request whose token was, is not stored but answered as the first one was, consumed or not, with is_repeat and no groups. The token counts first. Needs the isolation level read committed. Besides the errors of put_packed_messages: TP4RT.';
 
+create function towpath.find_repeats(
+  queue_id bigint,
+  deduplication_ids text[],
+  retry_token text,
+  request_digest text
+)
+returns table (id bigint, expire_after timestamptz)
+language plpgsql
+stable
+set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_answer towpath.deduplication;
+  v_deduplication_id text;
+  v_ids bigint[] := '{}';
+  v_expiries timestamptz[] := '{}';
+begin
+  if retry_token is not null then
+    select d.* into v_answer
+    from towpath.deduplication d
+    where d.queue_id = find_repeats.queue_id
+      and d.key = 'token:' || find_repeats.retry_token;
+    if v_answer.forget_after > v_now and v_answer.request_digest = find_repeats.request_digest then
+      return query
+      select u.id, u.expire_after
+      from unnest(v_answer.message_ids, v_answer.expiries) with ordinality u(id, expire_after, n)
+      order by u.n;
+      return;
+    end if;
+  end if;
+  foreach v_deduplication_id in array deduplication_ids loop
+    select d.* into v_answer
+    from towpath.deduplication d
+    where d.queue_id = find_repeats.queue_id
+      and d.key = 'id:' || v_deduplication_id;
+    -- One that is none, and the request is none.
+    if not found or v_answer.forget_after <= v_now then
+      return;
+    end if;
+    v_ids := v_ids || v_answer.message_ids[1];
+    v_expiries := v_expiries || v_answer.expiries[1];
+  end loop;
+  return query
+  select u.id, u.expire_after from unnest(v_ids, v_expiries) with ordinality u(id, expire_after, n) order by u.n;
+end;
+$$;
+
+comment on function towpath.find_repeats(bigint, text[], text, text) is
+'The first answer of a request of which everything is a repeat (arguments as in put_packed_messages_once), or no rows. For a put that may not store anything now: whoever asks what became of the first one must be told.';
+
 -- Forgetting -----------------------------------------------------------------------------------------------------------
 
 create function towpath.deduplication_is_due()

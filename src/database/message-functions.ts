@@ -92,6 +92,10 @@ const PUT: Statement = {
   name: 'put_packed_messages',
   text: 'select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds" from towpath.put_packed_messages($1, $2, $3, $4, $5, $6, $7, $8)',
 };
+const FIND_REPEATS: Statement = {
+  name: 'find_repeats',
+  text: 'select id, expire_after as "expireAfter" from towpath.find_repeats($1, $2, $3, $4)',
+};
 const PUT_ONCE: Statement = {
   name: 'put_packed_messages_once',
   text: `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds", is_repeat as "isRepeat"
@@ -174,6 +178,21 @@ export class MessageFunctions {
       retryToken,
       requestDigest,
     ]);
+  }
+
+  /** What the first put was answered, where all of this one is a repeat; null where anything is not. */
+  async findRepeats(
+    queueId: number,
+    messages: readonly MessageToPut[],
+    { retryToken, requestDigest }: RetryToken,
+  ): Promise<PutOrRepeated[] | null> {
+    const rows = await this.database.run<{ id: number; expireAfter: Date | null }>(FIND_REPEATS, [
+      queueId,
+      messages.map(({ deduplicationId = null }) => deduplicationId),
+      retryToken,
+      requestDigest,
+    ]);
+    return rows.length === 0 ? null : rows.map((row) => ({ ...row, consumerGroupIds: [], isRepeat: true }));
   }
 
   /** Delivers what is visible now; an empty array where nothing is. */

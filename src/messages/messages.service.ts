@@ -73,7 +73,7 @@ export class MessagesService {
       );
     }
     this.rates.put(queue, messages);
-    const stored = await this.storage.put(queue, messages, () => this.store(queue.queueId, messages, token));
+    const stored = await this.storeWithin(queue, messages, token);
     for (const [index, { consumerGroupIds }] of stored.entries()) {
       const { channelId = '', delayInSeconds = 0 } = messages[index] ?? {};
       for (const consumerGroupId of consumerGroupIds) {
@@ -89,6 +89,26 @@ export class MessagesService {
     };
   }
 
+  /** Where there is no room a repeat is answered all the same: it asks what became of a put that was stored. */
+  private async storeWithin(
+    queue: Queue,
+    messages: readonly MessageToPut[],
+    retryToken: string | null,
+  ): Promise<PutMessage[]> {
+    try {
+      return await this.storage.put(queue, messages, () => this.store(queue.queueId, messages, retryToken));
+    } catch (error) {
+      if (!(error instanceof ServiceError) || error.code !== 'LimitExceeded' || !mayRepeat(messages, retryToken)) {
+        throw error;
+      }
+      const token = { retryToken, requestDigest: digestOf(messages) };
+      const repeats = await this.functions.findRepeats(queue.queueId, messages, token);
+      if (repeats === null) throw error;
+      this.repeated += repeats.length;
+      return repeats;
+    }
+  }
+
   /** A put that names nothing to be remembered pays for no memory. */
   private async store(
     queueId: number,
@@ -96,7 +116,7 @@ export class MessagesService {
     retryToken: string | null,
   ): Promise<PutMessage[]> {
     const { maxChannels } = this.configuration;
-    if (retryToken === null && messages.every(({ deduplicationId }) => deduplicationId === null)) {
+    if (!mayRepeat(messages, retryToken)) {
       return this.functions.put(queueId, messages, maxChannels);
     }
     const requestDigest = digestOf(messages);
@@ -239,4 +259,8 @@ export class MessagesService {
 
 function rangeKeyOf({ queueId, consumerGroupId, deadLetter }: MessageRange): MessageRange {
   return { queueId, consumerGroupId, deadLetter };
+}
+
+function mayRepeat(messages: readonly MessageToPut[], retryToken: string | null): boolean {
+  return retryToken !== null || messages.some(({ deduplicationId }) => deduplicationId !== null);
 }

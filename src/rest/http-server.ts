@@ -91,7 +91,8 @@ function readBodiesAsBytes(server: FastifyInstance, maxBytes: number): void {
 }
 
 /**
- * Values are decoded one by one and `+` stays a plus: OCI's TypeScript SDK sends values unencoded. What is not valid
+ * Values are decoded one by one and `+` stays a plus: OCI's TypeScript SDK sends values unencoded. But not in `filter`,
+ * which is ours and full of spaces: there it is a space, as curl and URLSearchParams send one. What is not valid
  * percent-encoding stays as it came. A repeated name gives an array, which no field takes.
  */
 function parseQuery(query: string): Record<string, string | string[]> {
@@ -100,7 +101,8 @@ function parseQuery(query: string): Record<string, string | string[]> {
     if (pair === '') continue;
     const at = pair.indexOf('=');
     const name = decode(at < 0 ? pair : pair.slice(0, at));
-    const value = decode(at < 0 ? '' : pair.slice(at + 1));
+    const raw = at < 0 ? '' : pair.slice(at + 1);
+    const value = decode(name === 'filter' ? raw.replaceAll('+', ' ') : raw);
     const known = result[name];
     if (known === undefined) result[name] = value;
     else if (Array.isArray(known)) known.push(value);

@@ -14,12 +14,29 @@ export interface History {
 export interface Rules {
   /** The queue's visibility timeout, for gets that name none. */
   readonly visibilityInSeconds: number;
-  /** The queue's `deadLetterQueueDeliveryCount`; 0: it has no dead letter queue. */
-  readonly deliveryLimit: number;
+  /** The primary group first; a queue without consumer groups has only that. */
+  readonly groups: readonly GroupRules[];
   /** By how much the client's clock and the database's may differ. They are one machine's, but read differently. */
   readonly clockToleranceMs: number;
   /** For how long after its client gave up an operation may still take effect. */
   readonly lingerMs: number;
+}
+
+export interface GroupRules {
+  /** What the test calls it; '' is the primary group. */
+  readonly name: string;
+  /** The limit in force in the group: its own, else the queue's; 0: it has no dead letter queue. */
+  readonly deliveryLimit: number;
+  /** What the filter of the group means, told by the test and not by the service. */
+  readonly takes: (properties: Properties) => boolean;
+}
+
+export type Properties = Readonly<Record<string, string>>;
+
+/** Where an operation was asked for: in which group (by name), and whether among its dead letters. */
+export interface Side {
+  readonly group: string;
+  readonly deadLetter: boolean;
 }
 
 /**
@@ -44,15 +61,16 @@ export interface SentMessage {
   readonly key: string;
   /** '' is the queue itself. */
   readonly channelId: string;
+  readonly properties: Properties;
   readonly delayInSeconds: number;
+  /** Of the content and the properties. */
   readonly sizeInBytes: number;
   /** Null where the put was not acknowledged. */
   readonly id: number | null;
 }
 
-export interface GetCall extends Call {
+export interface GetCall extends Call, Side {
   readonly kind: 'get';
-  readonly deadLetter: boolean;
   /** Null: any. */
   readonly channelId: string | null;
   readonly limit: number;
@@ -70,9 +88,13 @@ export interface ReceivedMessage {
   readonly receipt: string;
   readonly deliveryCount: number;
   readonly visibleAfter: number;
+  /** As the service wrote them. */
+  readonly createdAt: string;
+  readonly expireAfter: string;
 }
 
-export interface UpdateCall extends Call {
+/** Its side is where it was called; the receipt may be of another one. */
+export interface UpdateCall extends Call, Side {
   readonly kind: 'update';
   readonly receipt: string;
   readonly visibilityInSeconds: number;
@@ -80,14 +102,32 @@ export interface UpdateCall extends Call {
   readonly visibleAfter: number | null;
 }
 
-export interface DeleteCall extends Call {
+/** As `UpdateCall`. */
+export interface DeleteCall extends Call, Side {
   readonly kind: 'delete';
   readonly receipt: string;
 }
 
-/** Statistics, read after everything had stopped and while nothing was in flight or delayed. */
+/**
+ * Dead letters go back to where they came from, with a delivery count of 0: those of the range that had died when it was
+ * called and that nobody holds, each at any moment from the call to the end of the work request.
+ */
+export interface RedriveCall extends Call {
+  readonly kind: 'redrive';
+  /** Null: all groups. */
+  readonly group: string | null;
+  /** Null: the queue and all channels. */
+  readonly channelIds: readonly string[] | null;
+  /** When its work request was seen to have ended; null: never. */
+  readonly finishedAt: number | null;
+  /** It came to its end: neither cancelled nor failed. */
+  readonly isComplete: boolean;
+}
+
+/** Statistics of a group, read after everything had stopped and while nothing was in flight or delayed. */
 export interface StatsCall extends Call {
   readonly kind: 'stats';
+  readonly group: string;
   readonly queue: Figures;
   readonly dlq: Figures;
 }
@@ -98,7 +138,7 @@ export interface Figures {
   readonly sizeInBytes: number;
 }
 
-export type Operation = PutCall | GetCall | UpdateCall | DeleteCall | StatsCall;
+export type Operation = PutCall | GetCall | UpdateCall | DeleteCall | RedriveCall | StatsCall;
 
 const startedAt = Date.now() - performance.now();
 

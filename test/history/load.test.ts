@@ -1,9 +1,10 @@
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { checkHistory } from './check.js';
-import { runLoad, settle } from './load.js';
+import { runLoad } from './load.js';
+import { settle } from './settle.js';
 import { RecordedQueue } from './recorded-queue.js';
 
-const SECONDS = Number(process.env['TOWPATH_HISTORY_SECONDS'] ?? 60);
+const SECONDS = Number(process.env['TOWPATH_HISTORY_SECONDS'] ?? 30);
 const LIMIT = 3;
 
 describe('the queue under load, on two pods', () => {

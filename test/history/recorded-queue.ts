@@ -1,32 +1,40 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, type Answer, type CallOptions, type Target } from './client.js';
 import {
   clock,
   type Figures,
+  type GroupRules,
   type History,
   type Operation,
   type Outcome,
   type ReceivedMessage,
+  type RedriveCall,
   type Rules,
   type SentMessage,
+  type Side,
 } from './history.js';
-
-export interface Target {
-  /** Where the pods listen; each call names one by its index. */
-  readonly urls: readonly string[];
-  readonly apiKey: string;
-  readonly compartmentId: string;
-}
+import { redrive, type RedriveOptions } from './redrive.js';
 
 export interface QueueSettings {
   readonly visibilityInSeconds: number;
   readonly deadLetterQueueDeliveryCount: number;
+  /** Consumer groups beside the primary one. */
+  readonly groups?: readonly GroupSettings[];
   /** See `Rules`. */
   readonly lingerMs?: number;
 }
 
-export type MessageToSend = Pick<SentMessage, 'key' | 'channelId' | 'delayInSeconds'>;
+export interface GroupSettings extends Pick<GroupRules, 'name' | 'takes'> {
+  /** What the service is told of `takes`. */
+  readonly filter: string;
+  /** Absent: the queue's. */
+  readonly deadLetterQueueDeliveryCount?: number;
+}
 
-export interface GetOptions {
-  readonly deadLetter?: boolean;
+export type MessageToSend = Pick<SentMessage, 'key' | 'channelId' | 'delayInSeconds'> &
+  Partial<Pick<SentMessage, 'properties'>>;
+
+export interface GetOptions extends Partial<Side> {
   readonly channelId?: string | null;
   readonly limit?: number;
   readonly visibilityInSeconds?: number | null;
@@ -36,21 +44,14 @@ export interface GetOptions {
   readonly signal?: AbortSignal;
 }
 
-interface Answer {
-  readonly outcome: Outcome;
-  /** False: no pod was reached, so nothing can have happened. */
-  readonly isSent: boolean;
-  readonly body: Readonly<Record<string, unknown>>;
-  readonly calledAt: number;
-  readonly answeredAt: number;
-}
-
 interface MessageBody {
   readonly id: number;
   readonly content: string;
   readonly receipt: string;
   readonly deliveryCount: number;
   readonly visibleAfter: string;
+  readonly createdAt: string;
+  readonly expireAfter: string;
   readonly metadata?: { readonly channelId?: string };
 }
 
@@ -61,71 +62,77 @@ interface EntryBody {
 
 const CLOCK_TOLERANCE_MS = 100;
 const LINGER_MS = 2000;
-const API = '/20210201';
+/** For how long after that the statistics may fail to answer at all. */
+const STATS_PATIENCE_MS = 10_000;
 
 /** One queue of a running service, over HTTP; whatever is done with it is written down. */
 export class RecordedQueue {
   readonly operations: Operation[] = [];
-  /** Answers that no client should ever get, whatever it does here: they are failures of the test. */
-  readonly surprises: string[] = [];
-  /** When a request was answered with 503, and how long that took, without the time for which a poll may wait. */
-  readonly unavailable: { readonly at: number; readonly ms: number }[] = [];
-
-  private readonly urls: string[];
 
   private constructor(
-    private readonly target: Target,
+    private readonly client: Client,
     readonly id: string,
     readonly rules: Rules,
-  ) {
-    this.urls = [...target.urls];
-  }
+    /** The OCIDs of the groups beside the primary one, by name. */
+    private readonly groupIds: ReadonlyMap<string, string>,
+  ) {}
 
-  static async create(target: Target, { lingerMs = LINGER_MS, ...settings }: QueueSettings): Promise<RecordedQueue> {
-    const headers = { authorization: `Bearer ${target.apiKey}`, 'content-type': 'application/json' };
-    const details = { displayName: 'history', compartmentId: target.compartmentId, ...settings };
-    const created = await fetch(`${target.urls[0]}${API}/queues`, {
-      method: 'POST',
-      headers,
-      body: JSON.stringify(details),
+  static async create(target: Target, settings: QueueSettings): Promise<RecordedQueue> {
+    const { groups = [], lingerMs = LINGER_MS, visibilityInSeconds, deadLetterQueueDeliveryCount } = settings;
+    const client = new Client(target);
+    const id = await client.create('/queues', {
+      displayName: 'history',
+      compartmentId: target.compartmentId,
+      visibilityInSeconds,
+      deadLetterQueueDeliveryCount,
+      ...(groups.length === 0 ? {} : { capabilities: [{ type: 'CONSUMER_GROUPS' }] }),
     });
-    const request = await fetch(`${target.urls[0]}${API}/workRequests/${created.headers.get('opc-work-request-id')}`, {
-      headers,
-    });
-    const { resources } = (await request.json()) as { resources?: readonly { identifier: string }[] };
-    const id = resources?.[0]?.identifier;
-    if (id === undefined) throw new Error(`the queue was not created: ${created.status}`);
-    return new RecordedQueue(target, id, {
-      visibilityInSeconds: settings.visibilityInSeconds,
-      deliveryLimit: settings.deadLetterQueueDeliveryCount,
-      clockToleranceMs: CLOCK_TOLERANCE_MS,
-      lingerMs,
-    });
+    const groupIds = new Map<string, string>();
+    const rules: GroupRules[] = [{ name: '', deliveryLimit: deadLetterQueueDeliveryCount, takes: () => true }];
+    for (const { name, takes, filter, deadLetterQueueDeliveryCount: limit } of groups) {
+      const details = { displayName: name, queueId: id, filter, deadLetterQueueDeliveryCount: limit };
+      groupIds.set(name, await client.create('/consumerGroups', details));
+      rules.push({ name, takes, deliveryLimit: limit ?? deadLetterQueueDeliveryCount });
+    }
+    const clocks = { clockToleranceMs: CLOCK_TOLERANCE_MS, lingerMs };
+    return new RecordedQueue(client, id, { visibilityInSeconds, groups: rules, ...clocks }, groupIds);
   }
 
   get history(): History {
     return { rules: this.rules, operations: this.operations };
   }
 
-  /** From now on the pod with this index is found at `url`. */
+  get surprises(): readonly string[] {
+    return this.client.surprises;
+  }
+
+  get unavailable(): Client['unavailable'] {
+    return this.client.unavailable;
+  }
+
   moveTo(pod: number, url: string): void {
-    this.urls[pod] = url;
+    this.client.moveTo(pod, url);
   }
 
   async put(pod: number, messages: readonly MessageToSend[], signal?: AbortSignal): Promise<Outcome> {
-    const body = messages.map(({ key, channelId, delayInSeconds }) => ({
+    const body = messages.map(({ key, channelId, delayInSeconds, properties }) => ({
       content: key,
-      ...(channelId === '' ? {} : { metadata: { channelId } }),
+      metadata: {
+        ...(channelId === '' ? {} : { channelId }),
+        ...(properties === undefined ? {} : { customProperties: properties }),
+      },
       ...(delayInSeconds === 0 ? {} : { delayInSeconds }),
     }));
-    const answer = await this.call(pod, 'POST', '/messages', { messages: body }, signal);
+    const options = { body: { messages: body }, ...(signal === undefined ? {} : { signal }) };
+    const answer = await this.call(pod, 'POST', '/messages', options);
     const stored = (answer.body['messages'] ?? []) as readonly { id: number }[];
     this.record(answer, {
       ...timesOf(answer),
       kind: 'put',
       messages: messages.map((message, index) => ({
         ...message,
-        sizeInBytes: Buffer.byteLength(message.key),
+        properties: message.properties ?? {},
+        sizeInBytes: sizeOf(message),
         id: stored[index]?.id ?? null,
       })),
     });
@@ -134,20 +141,21 @@ export class RecordedQueue {
 
   /** Null where the client does not know what it was given. */
   async get(pod: number, options: GetOptions = {}): Promise<readonly ReceivedMessage[] | null> {
-    const { deadLetter = false, channelId = null, limit = 1, visibilityInSeconds = null } = options;
+    const { channelId = null, limit = 1, visibilityInSeconds = null, timeoutInSeconds: pollSeconds = 0 } = options;
+    const side = sideOf(options);
     const query = new URLSearchParams({
       limit: String(limit),
-      timeoutInSeconds: String(options.timeoutInSeconds ?? 0),
+      timeoutInSeconds: String(pollSeconds),
     });
     if (channelId !== null) query.set('channelFilter', channelId);
     if (visibilityInSeconds !== null) query.set('visibilityInSeconds', String(visibilityInSeconds));
-    const path = `${deadLetter ? '%2Fdlq' : ''}/messages?${query.toString()}`;
-    const answer = await this.call(pod, 'GET', path, undefined, options.signal, options.timeoutInSeconds);
+    const signal = options.signal === undefined ? {} : { signal: options.signal };
+    const answer = await this.callOn(side, pod, 'GET', '/messages', { pollSeconds, ...signal }, query);
     const messages = ((answer.body['messages'] ?? []) as readonly MessageBody[]).map(toReceived);
     this.record(answer, {
       ...timesOf(answer),
+      ...side,
       kind: 'get',
-      deadLetter,
       channelId,
       limit,
       visibilityInSeconds,
@@ -158,20 +166,26 @@ export class RecordedQueue {
   }
 
   /** One receipt with the single operation, several with the batch. */
-  async update(pod: number, receipts: readonly string[], visibilityInSeconds: number, dlq = false): Promise<Outcome[]> {
+  async update(
+    pod: number,
+    receipts: readonly string[],
+    visibilityInSeconds: number,
+    on: Partial<Side> = {},
+  ): Promise<Outcome[]> {
     const [first = ''] = receipts;
+    const side = sideOf(on);
     const isBatch = receipts.length > 1;
+    const batch = { entries: receipts.map((receipt) => ({ receipt, visibilityInSeconds })) };
     const answer = isBatch
-      ? await this.call(pod, 'POST', `${dlq ? '%2Fdlq' : ''}/messages/actions/updateMessages`, {
-          entries: receipts.map((receipt) => ({ receipt, visibilityInSeconds })),
-        })
-      : await this.call(pod, 'PUT', `${dlq ? '%2Fdlq' : ''}/messages/${first}`, { visibilityInSeconds });
+      ? await this.callOn(side, pod, 'POST', '/messages/actions/updateMessages', { body: batch })
+      : await this.callOn(side, pod, 'PUT', `/messages/${first}`, { body: { visibilityInSeconds } });
     const entries = (isBatch ? (answer.body['entries'] ?? []) : [answer.body]) as readonly EntryBody[];
     return receipts.map((receipt, index) => {
       const outcome = outcomeOf(answer, entries[index]);
       const { visibleAfter } = entries[index] ?? {};
       this.record(answer, {
         ...timesOf(answer),
+        ...side,
         outcome,
         kind: 'update',
         receipt,
@@ -183,34 +197,42 @@ export class RecordedQueue {
   }
 
   /** As `update`. */
-  async delete(pod: number, receipts: readonly string[], dlq = false): Promise<Outcome[]> {
+  async delete(pod: number, receipts: readonly string[], on: Partial<Side> = {}): Promise<Outcome[]> {
     const [first = ''] = receipts;
+    const side = sideOf(on);
     const isBatch = receipts.length > 1;
+    const batch = { entries: receipts.map((receipt) => ({ receipt })) };
     const answer = isBatch
-      ? await this.call(pod, 'POST', `${dlq ? '%2Fdlq' : ''}/messages/actions/deleteMessages`, {
-          entries: receipts.map((receipt) => ({ receipt })),
-        })
-      : await this.call(pod, 'DELETE', `${dlq ? '%2Fdlq' : ''}/messages/${first}`);
+      ? await this.callOn(side, pod, 'POST', '/messages/actions/deleteMessages', { body: batch })
+      : await this.callOn(side, pod, 'DELETE', `/messages/${first}`);
     const entries = (isBatch ? (answer.body['entries'] ?? []) : []) as readonly EntryBody[];
     return receipts.map((receipt, index) => {
       const outcome = outcomeOf(answer, entries[index]);
-      this.record(answer, { ...timesOf(answer), outcome, kind: 'delete', receipt });
+      this.record(answer, { ...timesOf(answer), ...side, outcome, kind: 'delete', receipt });
       return outcome;
     });
   }
 
-  /** Reads the statistics until they are as `isAsExpected` wants them, for at most `waitMs`; the last are recorded. */
-  async stats(isAsExpected: (queue: Figures, dlq: Figures) => boolean, waitMs: number): Promise<void> {
-    const deadline = clock() + waitMs;
+  /** Starts a redrive and waits until its work request has ended. */
+  async redrive(pod: number, options: RedriveOptions): Promise<RedriveCall> {
+    const groupId = options.group === null ? 'all' : this.groupIds.get(options.group);
+    const { answer, call } = await redrive(this.client, pod, this.id, groupId, options);
+    // A dry run must change nothing.
+    if (options.isDryRun !== true) this.record(answer, call);
+    return call;
+  }
+
+  /** Reads the statistics until they are as `isAsExpected` wants them, until `deadline` at most; the last are recorded. */
+  async stats(group: string, isAsExpected: (queue: Figures, dlq: Figures) => boolean, deadline: number): Promise<void> {
     for (;;) {
-      const answer = await this.call(0, 'GET', '/stats');
+      const answer = await this.callOn({ group, deadLetter: false }, 0, 'GET', '/stats');
       const { queue, dlq } = answer.body as { queue?: Figures; dlq?: Figures };
       if (queue !== undefined && dlq !== undefined && (isAsExpected(queue, dlq) || clock() > deadline)) {
-        this.operations.push({ ...timesOf(answer), kind: 'stats', queue, dlq });
+        this.operations.push({ ...timesOf(answer), kind: 'stats', group, queue, dlq });
         return;
       }
-      if (clock() > deadline) throw new Error('there were no statistics');
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      if (clock() > deadline + STATS_PATIENCE_MS) throw new Error('there were no statistics');
+      await sleep(100);
     }
   }
 
@@ -218,49 +240,30 @@ export class RecordedQueue {
     if (isSent) this.operations.push(operation);
   }
 
-  private async call(
+  private call(pod: number, method: string, path: string, options?: CallOptions): Promise<Answer> {
+    return this.client.call(pod, method, `/queues/${this.id}${path}`, options);
+  }
+
+  private callOn(
+    { group, deadLetter }: Side,
     pod: number,
     method: string,
     path: string,
-    body?: object,
-    signal?: AbortSignal,
-    pollSeconds = 0,
+    options?: CallOptions,
+    query = new URLSearchParams(),
   ): Promise<Answer> {
-    const url = `${this.urls[pod % this.urls.length]}${API}/queues/${this.id}${path}`;
-    const calledAt = clock();
-    try {
-      const response = await fetch(url, {
-        method,
-        headers: {
-          authorization: `Bearer ${this.target.apiKey}`,
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        ...(signal === undefined ? {} : { signal }),
-      });
-      const text = await response.text();
-      const answeredAt = clock();
-      const { status } = response;
-      if (status === 503) this.unavailable.push({ at: answeredAt, ms: answeredAt - calledAt - pollSeconds * 1000 });
-      else if (status >= 400 && status !== 404) this.surprises.push(`${method} ${path}: ${status} ${text}`);
-      return {
-        outcome: response.ok ? 'done' : status < 500 ? 'refused' : 'unknown',
-        isSent: true,
-        body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>),
-        calledAt,
-        answeredAt,
-      };
-    } catch (error) {
-      // The connection was lost, or this client went away: nobody knows what was done.
-      return { outcome: 'unknown', isSent: !wasRefused(error), body: {}, calledAt, answeredAt: clock() };
-    }
+    const groupId = this.groupIds.get(group);
+    if (groupId !== undefined) query.set('consumerGroupId', groupId);
+    return this.call(pod, method, `${deadLetter ? '%2Fdlq' : ''}${path}?${query.toString()}`, options);
   }
 }
 
-/** The pod is not there: the connection was refused. */
-function wasRefused(error: unknown): boolean {
-  const { cause } = error as { cause?: { code?: string; errors?: readonly { code?: string }[] } };
-  return [cause, ...(cause?.errors ?? [])].some((each) => each?.code === 'ECONNREFUSED');
+function sideOf({ group = '', deadLetter = false }: Partial<Side>): Side {
+  return { group, deadLetter };
+}
+
+function sizeOf({ key, properties = {} }: MessageToSend): number {
+  return [key, ...Object.entries(properties).flat()].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
 }
 
 function timesOf({ outcome, calledAt, answeredAt }: Answer): Pick<Answer, 'outcome' | 'calledAt' | 'answeredAt'> {
@@ -279,5 +282,7 @@ function toReceived(message: MessageBody): ReceivedMessage {
     receipt: message.receipt,
     deliveryCount: message.deliveryCount,
     visibleAfter: Date.parse(message.visibleAfter),
+    createdAt: message.createdAt,
+    expireAfter: message.expireAfter,
   };
 }

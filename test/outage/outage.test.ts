@@ -11,7 +11,8 @@ import { ensureFirstIdentity } from '../../src/identity/first-identity.js';
 import { createLogger } from '../../src/operations/log.js';
 import { checkHistory } from '../history/check.js';
 import { clock } from '../history/history.js';
-import { runLoad, settle } from '../history/load.js';
+import { runLoad } from '../history/load.js';
+import { settle } from '../history/settle.js';
 import { RecordedQueue } from '../history/recorded-queue.js';
 import { message, quantile, until, untilParked } from '../pods/support.js';
 

@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { checkHistory } from '../history/check.js';
 import { clock } from '../history/history.js';
-import { runLoad, settle } from '../history/load.js';
+import { runLoad } from '../history/load.js';
 import { RecordedQueue } from '../history/recorded-queue.js';
+import { settle } from '../history/settle.js';
 import { startPodProcesses, type PodProcesses } from './pod-process.js';
 import { message, until } from './support.js';
 

@@ -46,7 +46,7 @@ describe('errors on the wire', () => {
       ['/queues/x/stats', 'GET'],
       ['/queues/x/channels', 'GET'],
       ['/workRequests', 'GET'],
-      ['/workRequests/x', 'GET'],
+      ['/workRequests/x', 'DELETE, GET'],
       ['/workRequests/x/errors', 'GET'],
       ['/workRequests/x/logs?limit=1', 'GET'],
     ])('answers wrong methods on %s with 405 and Allow: %s', async (path, allow) => {

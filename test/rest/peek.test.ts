@@ -44,7 +44,7 @@ describe('peekMessages', () => {
 
   const peek = (queueId: string, query: Record<string, string> = {}): Promise<Answer> =>
     client.call({
-      path: `/queues/${queueId}/messages/actions/peekMessages?${new URLSearchParams(query).toString().replaceAll('+', '%20')}`,
+      path: `/queues/${queueId}/messages/actions/peekMessages?${new URLSearchParams(query).toString()}`,
     });
   const peekAll = async (
     queueId: string,
@@ -133,6 +133,14 @@ describe('peekMessages', () => {
     ]);
   });
 
+  it('reads a filter as URLSearchParams, as encodeURIComponent and as curl write it', async () => {
+    const queueId = await client.createQueue({ compartmentId });
+    const [plus] = await put(queueId, [withKind('a+b'), withKind('a b')]);
+    const path = `/queues/${queueId}/messages/actions/peekMessages?filter=`;
+    for (const filter of ['%3Akind%20%3D%20%22a%2Bb%22', '%3Akind+%3D+%22a%2Bb%22', ':kind+=+%22a%2Bb%22'])
+      expect(messagesOf(await client.call({ path: path + filter })).map(({ id }) => id)).toEqual([plus]);
+  });
+
   it('filters, by all conditions together', async () => {
     const queueId = await client.createQueue({ compartmentId });
     const [a, b, c] = await put(queueId, [withKind('a'), withKind('b', 'ch'), withKind('a', 'ch')]);
@@ -157,7 +165,7 @@ describe('peekMessages', () => {
   });
 
   it('pages through 5,000 messages to the few that match, each once, over empty pages', async () => {
-    const queueId = await client.createQueue({ compartmentId });
+    const queueId = await client.createQueue({ compartmentId, acceptUnsealed: true });
     await pods.test.sql(
       `select count(*) from towpath.put_messages(towpath.queue_id($1), array(select g::text from generate_series(1, 4990) g))`,
       [queueId],

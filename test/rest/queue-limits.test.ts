@@ -65,6 +65,31 @@ describe('the storage that a queue may use', () => {
     expect(json).toMatchObject({ queue: { sizeInBytes: 100_000 } });
   });
 
+  it('is no reason not to tell what became of a put that was stored', async () => {
+    const { client, newQueue } = await setup({ TOWPATH_MAX_QUEUE_BYTES: '1000' });
+    const queue = await newQueue();
+    const putOnce = (token: string | null, id: string | null, content: string): Promise<Answer> =>
+      client.call({
+        method: 'POST',
+        path: `/queues/${queue}/messages`,
+        headers: token === null ? {} : { 'opc-retry-token': token },
+        body: { messages: [{ content, ...(id === null ? {} : { deduplicationId: id }) }] },
+      });
+    const [half, other] = ['x'.repeat(500), 'y'.repeat(500)];
+    const first = [await putOnce('token', null, half), await putOnce(null, 'id', other)];
+    expect(first.map(({ status }) => status)).toEqual([200, 200]);
+    expectError(await put(client, queue, 1), 400, 'LimitExceeded');
+    const again = [await putOnce('token', null, half), await putOnce(null, 'id', other)];
+    expect(again.map(({ status, json }) => [status, json])).toEqual(first.map(({ json }) => [200, json]));
+    // What is none is refused.
+    for (const [token, id] of [
+      ['new', null],
+      ['token', null],
+      [null, 'new'],
+    ] as const)
+      expectError(await putOnce(token, id, 'z'), 400, 'LimitExceeded');
+  });
+
   it('is free again soon after messages are deleted, or die and are purged', async () => {
     const { client, newQueue } = await setup({ TOWPATH_MAX_QUEUE_BYTES: '10000' });
     const queue = await newQueue({ channelConsumptionLimit: 50 });

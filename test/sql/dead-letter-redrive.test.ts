@@ -320,12 +320,12 @@ describe('to another queue', () => {
   it('takes a few megabytes per step, however many messages that is', async () => {
     const queue = await newQueue();
     const target = await newQueue({}, queue.tenancy);
-    await queue.put(Array.from({ length: 12 }, () => 'x'.repeat(1_000_000)));
+    await queue.put(Array.from({ length: 40 }, () => 'x'.repeat(250_000)));
     await killAll(queue, run);
     const { ocid } = await startRedrive(queue, run, { targetQueueId: target.ocid });
     expect(await step(run, ocid)).toBe('IN_PROGRESS');
-    expect((await find(run, ocid)).progress.redriven).toBe(5);
-    expect((await runToEnd(run, ocid)).progress.redriven).toBe(12);
+    expect((await find(run, ocid)).progress.redriven).toBe(17);
+    expect((await runToEnd(run, ocid)).progress.redriven).toBe(40);
   });
 });
 

@@ -271,6 +271,11 @@ const calls = (queue: number, held: readonly number[], { groups, redrives }: Thi
   },
   'queues with deltas': { text: 'select * from towpath.queues_with_message_deltas()', index: 'message_delta_pkey' },
   fold: { text: 'select towpath.fold_message_deltas($1, 20)', values: [queue], index: 'message_delta_pkey' },
+  'repeats of a put': {
+    text: `select * from towpath.find_repeats($1, '{a,b}', 'none', 'x')`,
+    values: [queue],
+    index: 'deduplication_pkey',
+  },
   'deduplications to forget': { text: 'select towpath.deduplication_is_due()', index: 'deduplication_by_age' },
   'forget deduplications': { text: 'select towpath.forget_deduplications(20)', index: 'deduplication_by_age' },
   'forget old records': { text: 'select towpath.forget_old_records()' },

@@ -1484,6 +1484,55 @@ $function$;
 
 comment on function towpath.find_queue(text,text) is 'Returns the queue with this OCID in this tenancy (null: in any, for operators). TP404 where there is none. A deleted queue is found, in state DELETED, for an hour.';
 
+CREATE OR REPLACE FUNCTION towpath.find_repeats(queue_id bigint, deduplication_ids text[], retry_token text, request_digest text)
+ RETURNS TABLE(id bigint, expire_after timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_answer towpath.deduplication;
+  v_deduplication_id text;
+  v_ids bigint[] := '{}';
+  v_expiries timestamptz[] := '{}';
+begin
+  if retry_token is not null then
+    select d.* into v_answer
+    from towpath.deduplication d
+    where d.queue_id = find_repeats.queue_id
+      and d.key = 'token:' || find_repeats.retry_token;
+    if v_answer.forget_after > v_now and v_answer.request_digest = find_repeats.request_digest then
+      return query
+      select u.id, u.expire_after
+      from unnest(v_answer.message_ids, v_answer.expiries) with ordinality u(id, expire_after, n)
+      order by u.n;
+      return;
+    end if;
+  end if;
+  foreach v_deduplication_id in array deduplication_ids loop
+    select d.* into v_answer
+    from towpath.deduplication d
+    where d.queue_id = find_repeats.queue_id
+      and d.key = 'id:' || v_deduplication_id;
+    -- One that is none, and the request is none.
+    if not found or v_answer.forget_after <= v_now then
+      return;
+    end if;
+    v_ids := v_ids || v_answer.message_ids[1];
+    v_expiries := v_expiries || v_answer.expiries[1];
+  end loop;
+  return query
+  select u.id, u.expire_after from unnest(v_ids, v_expiries) with ordinality u(id, expire_after, n) order by u.n;
+end;
+$function$;
+
+comment on function towpath.find_repeats(bigint,text[],text,text) is 'The first answer of a request of which everything is a repeat (arguments as in put_packed_messages_once), or no rows. For a put that may not store anything now: whoever asks what became of the first one must be told.';
+
 CREATE OR REPLACE FUNCTION towpath.find_signing_key(tenancy_id text, user_id text, fingerprint text)
  RETURNS SETOF towpath.signing_key
  LANGUAGE sql

@@ -1,0 +1,53 @@
+import { nameOf, ROUNDING_MS, type Delivery, type Evidence, type Fate } from './evidence.js';
+
+/** Between each delivery and the next one lies the window of the first, and the receipt of the first is dead then. */
+export function checkWindows(evidence: Evidence, { key, group, deliveries }: Fate): void {
+  for (const [index, delivery] of deliveries.entries()) {
+    const next = deliveries[index + 1];
+    if (next === undefined) continue;
+    const hiddenUntil = earliestEnd(evidence, delivery, next.claimedAt);
+    if (next.claimedAt < hiddenUntil - ROUNDING_MS) {
+      const early = Math.round(hiddenUntil - next.claimedAt);
+      const what = `${nameOf(next)} came ${early} ms before the window of ${nameOf(delivery)} ended`;
+      evidence.report('holder', group.name, key, what);
+    }
+  }
+}
+
+/**
+ * The earliest time at which the window of a delivery may have ended, as it was set at `at`: by the delivery itself or
+ * by the last confirmed update before; by one that cannot be put before or after `at`; by one of unknown outcome.
+ */
+export function earliestEnd(evidence: Evidence, delivery: Delivery, at: number): number {
+  let last = { at: delivery.claimedAt, end: delivery.visibleAfter };
+  let earliest = Infinity;
+  for (const update of evidence.updatesWith(delivery.receipt)) {
+    const { visibleAfter: end } = update;
+    const ms = update.visibilityInSeconds * 1000;
+    if (end === null) {
+      if (update.outcome === 'unknown') {
+        earliest = Math.min(earliest, update.calledAt + ms - evidence.rules.clockToleranceMs);
+      }
+      continue;
+    }
+    const updatedAt = end - ms;
+    if (Math.abs(updatedAt - at) <= ROUNDING_MS) earliest = Math.min(earliest, end);
+    else if (updatedAt < at) {
+      // Two of one moment: either may have been the last.
+      if (Math.abs(updatedAt - last.at) <= ROUNDING_MS) earliest = Math.min(earliest, end, last.end);
+      if (updatedAt >= last.at) last = { at: updatedAt, end };
+    }
+  }
+  return Math.min(last.end, earliest);
+}
+
+/** The latest time at which the window of a delivery may have ended. */
+export function latestEnd(evidence: Evidence, delivery: Delivery): number {
+  const { clockToleranceMs, lingerMs } = evidence.rules;
+  const ends = evidence.updatesWith(delivery.receipt).map((update) => {
+    if (update.visibleAfter !== null) return update.visibleAfter;
+    if (update.outcome === 'refused') return -Infinity;
+    return update.answeredAt + lingerMs + clockToleranceMs + update.visibilityInSeconds * 1000;
+  });
+  return Math.max(delivery.visibleAfter, ...ends);
+}

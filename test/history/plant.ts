@@ -1,0 +1,72 @@
+import { startTestPods } from '../support/pod.js';
+import type { TestDatabase } from '../support/database.js';
+import { checkHistory } from './check.js';
+import type { Property } from './check/properties.js';
+import { GROUPS } from './groups.js';
+import { runLoad } from './load.js';
+import { RecordedQueue } from './recorded-queue.js';
+import { settle } from './settle.js';
+
+/*
+ * Does the checker find what it is for? Each test of planted bugs breaks one SQL function of its own database in a way
+ * that no single request shows, and runs the load of load.test.ts or groups-load.test.ts against it for some seconds.
+ */
+
+const SECONDS = 6;
+/** A redrive comes after what has died, and what it broke is seen after that. */
+const SECONDS_WITH_REDRIVES = 9;
+/** A loaded machine may not come to what shows the bug in the first run. */
+const ATTEMPTS = 5;
+export const TIMEOUT_MS = 420_000;
+const LIMIT = 3;
+
+/**
+ * Rewrites the functions whose names start with `name` (a version may follow): each pair is a piece of the source, which
+ * must be there, and what it becomes.
+ */
+export async function rewrite(
+  { sql }: TestDatabase,
+  name: string,
+  ...changes: readonly [from: RegExp, to: string][]
+): Promise<void> {
+  const rows = await sql<{ source: string }>(
+    `select pg_get_functiondef(p.oid) as source from pg_proc p
+     where p.pronamespace = 'towpath'::regnamespace and starts_with(p.proname, $1) and p.prokind = 'f'`,
+    [name],
+  );
+  const sources = rows
+    .map(({ source }) => source)
+    .filter((source) => changes.every(([from]) => source.search(from) >= 0));
+  const pieces = changes.map(([from]) => from.source).join(' and ');
+  if (sources.length === 0) throw new Error(`${name} has no ${pieces} any more: plant the bug elsewhere`);
+  for (const source of sources) await sql(changes.reduce((text, [from, to]) => text.replace(from, to), source));
+}
+
+/** Which properties the planted bug breaks, and how often. Where `expected` is not among them, the load gets more time. */
+export async function propertiesBroken(
+  expected: Property,
+  plant: (test: TestDatabase) => Promise<unknown>,
+  { groups = false, redrives = false } = {},
+): Promise<Map<Property, number>> {
+  const pods = await startTestPods(2);
+  try {
+    await plant(pods.test);
+    const target = { urls: pods.pods.map(({ url }) => url), ...pods.credentials };
+    // Nothing here is slow or away, so what an aborted poll may explain is bounded tightly.
+    const settings = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: LIMIT, lingerMs: 500 };
+    const queue = await RecordedQueue.create(target, { ...settings, groups: groups ? GROUPS : [] });
+    const seconds = redrives ? SECONDS_WITH_REDRIVES : SECONDS;
+    const consumers = groups ? 8 * (GROUPS.length + 1) : 16;
+    const found = new Map<Property, number>();
+    for (let attempt = 0; attempt < ATTEMPTS && !found.has(expected); attempt += 1) {
+      await runLoad(queue, { seconds, consumers, redrives });
+      await settle(queue, pods.test);
+      found.clear();
+      for (const { property } of checkHistory(queue.history)) found.set(property, (found.get(property) ?? 0) + 1);
+    }
+    process.stdout.write(`${expect.getState().currentTestName}: ${JSON.stringify(Object.fromEntries(found))}\n`);
+    return found;
+  } finally {
+    await pods.stop();
+  }
+}
