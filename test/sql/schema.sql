@@ -3982,12 +3982,10 @@ begin
   insert into towpath.audit_event (
     tenancy_id, operation, outcome, code, target_ids, user_id, credential, credential_id, address, request_id
   )
-  select r."tenancyId", r.operation, 'REFUSED', r.code, coalesce(r."targetIds", '{}'), r."userId", r.credential,
-    r."credentialId", r.address, r."requestId"
-  from jsonb_to_recordset(requests) with ordinality r(
-    "tenancyId" text, operation text, code text, "targetIds" text[], "userId" text, credential text, "credentialId" text,
-    address text, "requestId" text, n bigint
-  )
+  select r.request ->> 'tenancyId', r.request ->> 'operation', 'REFUSED', r.request ->> 'code',
+    array(select jsonb_array_elements_text(r.request -> 'targetIds')), r.request ->> 'userId', r.request ->> 'credential',
+    r.request ->> 'credentialId', r.request ->> 'address', r.request ->> 'requestId'
+  from jsonb_array_elements(requests) with ordinality r(request, n)
   order by r.n;
   get diagnostics v_count = row_count;
   return v_count;
