@@ -1,5 +1,6 @@
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { AuditFunctions, type RefusedRequest } from '../database/audit-functions.js';
+import { toServiceError } from '../errors/catalogue.js';
 import { TokenBucket } from '../limits/token-bucket.js';
 
 /** Of one user. */
@@ -104,16 +105,25 @@ export class RefusalRecorder implements OnApplicationShutdown {
     try {
       while (this.waiting.length > 0) {
         const batch = this.waiting.slice(0, BATCH);
-        await this.functions.recordRefused(batch);
+        if (!(await this.write(batch))) return false;
         this.waiting = this.waiting.slice(batch.length);
       }
       return true;
-    } catch (error) {
-      // Whether the batch was written is not known: it may be there twice, with the same request ids.
-      this.logger.warn({ err: error }, 'refused requests could not be written into the audit log; it is tried again');
-      return false;
     } finally {
       this.isWriting = false;
     }
+  }
+
+  /** False where the database is away. What it refuses it would refuse again: that is left out. */
+  private async write(batch: readonly RefusedRequest[]): Promise<boolean> {
+    try {
+      await this.functions.recordRefused(batch);
+    } catch (error) {
+      this.logger.warn({ err: error }, 'refused requests could not be written into the audit log');
+      // Whether the batch was written is not known then: it may be there twice, with the same request ids.
+      if (toServiceError(error).code === 'ServiceUnavailable') return false;
+      this.droppedCount += batch.length;
+    }
+    return true;
   }
 }

@@ -62,6 +62,8 @@ describe('the audit log over HTTP', () => {
     expect(events).toHaveLength(1);
     return events[0]!;
   };
+  const storedOf = (answer: Answer): Promise<Record<string, unknown>[]> =>
+    pods.test.sql('select * from towpath.audit_event where request_id = $1', [answer.headers['opc-request-id']]);
   const resourceOf = async (answer: Answer): Promise<string> => {
     expect([answer.status, answer.text]).toEqual([202, '']);
     const found = await client.call({ path: `/workRequests/${String(answer.headers['opc-work-request-id'])}` });
@@ -231,8 +233,8 @@ describe('the audit log over HTTP', () => {
       return written(answer);
     };
     const mine = { userId: pods.credentials.userId, credential: 'api-key', credentialId: apiKeyId, outcome: 'REFUSED' };
-    const path_ = `/queues/${queue}`;
-    const update = { method: 'PUT', path: path_, body: { visibilityInSeconds: 7 } };
+    const target = `/queues/${queue}`;
+    const update = { method: 'PUT', path: target, body: { visibilityInSeconds: 7 } };
     expect(await refused({ ...update, headers: { 'if-match': '99' } }, 412)).toMatchObject({
       ...mine,
       operation: 'updateQueue',
@@ -244,7 +246,7 @@ describe('the audit log over HTTP', () => {
       ...mine,
       code: 'InvalidParameter',
     });
-    expect(await refused({ ...update, path: `${path_}x` }, 404)).toMatchObject({
+    expect(await refused({ ...update, path: `${target}x` }, 404)).toMatchObject({
       ...mine,
       code: 'NotAuthorizedOrNotFound',
       targetIds: [`${queue}x`],
@@ -255,10 +257,10 @@ describe('the audit log over HTTP', () => {
     });
     // Neither the data plane nor what only reads.
     const others = [
-      await client.call({ path: path_ }),
+      await client.call({ path: target }),
       await client.call({ path: '/queues' }),
-      await client.call({ method: 'POST', path: `${path_}/messages`, body: { messages: [{ content: 5 }] } }),
-      await client.call({ path: `${path_}/messages?limit=0` }),
+      await client.call({ method: 'POST', path: `${target}/messages`, body: { messages: [{ content: 5 }] } }),
+      await client.call({ path: `${target}/messages?limit=0` }),
     ];
     // Later ones are written, so these would have been.
     await refused({ path: '/queues/not-an-ocid' }, 404);
@@ -270,12 +272,10 @@ describe('the audit log over HTTP', () => {
       await client.call({ path: '/queues', apiKey: 'towpath_wrong' }),
       await client.call({ path: '/queues/ocid1.queue.oc1.local.x/messages', apiKey: null }),
     ];
-    const find = (answer: Answer): Promise<Record<string, unknown>[]> =>
-      pods.test.sql('select * from towpath.audit_event where request_id = $1', [answer.headers['opc-request-id']]);
     for (const [index, answer] of wrong.entries()) {
       expect(answer.status).toBe(401);
-      await until(async () => (await find(answer)).length > 0, 'it is written');
-      expect(await find(answer)).toMatchObject([
+      await until(async () => (await storedOf(answer)).length > 0, 'it is written');
+      expect(await storedOf(answer)).toMatchObject([
         {
           operation: ['listQueues', 'getMessages'][index],
           code: 'NotAuthenticated',
@@ -495,7 +495,7 @@ describe('the audit log over HTTP', () => {
       } finally {
         await pods.test.sql(`alter table towpath.audit_event drop constraint planted`);
       }
-      expect([...statuses].toSorted()).toEqual(expect.arrayContaining([200, 202, 400, 401, 404, 415]));
+      expect([...statuses]).toEqual(expect.arrayContaining([200, 202, 400, 401, 404, 415]));
       by.close();
       await pod.stop();
       pod = null;

@@ -375,14 +375,9 @@ describe('as_caller', () => {
 
 describe('the settings', () => {
   it('have every column of a queue and a consumer group, or it was decided that they have not', async () => {
-    const unrecorded: Readonly<Record<string, readonly string[]>> = {
-      queue: ['id', 'ocid', 'tenancyId', 'lifecycleDetails', 'timeCreated', 'timeUpdated', 'version'],
-      consumer_group: [
-        ...['queueId', 'id', 'ocid', 'tenancyId', 'lifecycleDetails', 'timeCreated', 'timeUpdated', 'version'],
-        // The filter is there as it was written.
-        'filterPath',
-      ],
-    };
+    const both = ['id', 'ocid', 'tenancyId', 'lifecycleDetails', 'timeCreated', 'timeUpdated', 'version'];
+    // The filter is there as it was written.
+    const unrecorded = { queue: both, consumer_group: [...both, 'queueId', 'filterPath'] };
     await makeGroup(await makeQueue(run, GROUPS));
     for (const [table, without] of Object.entries(unrecorded)) {
       const columns = await run<{ name: string }>(
