@@ -39,7 +39,7 @@ export interface TowpathApiKey {
 
 export interface TowpathAuditEvent {
   /**
-   * The address of the peer: of the pod's client, or of the database's where the change was made by SQL.
+   * The address of the peer: of the pod's client, or of the database's where the change was made by SQL (local: a socket).
    */
   address: string | null;
   /**

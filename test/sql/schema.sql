@@ -55,7 +55,7 @@ comment on column towpath.audit_event.target_ids is 'OCIDs of what the operation
 comment on column towpath.audit_event.user_id is 'Null where the change was made by SQL, or where nobody knows who it was.';
 comment on column towpath.audit_event.credential is 'How the caller proved who they are: signature, api-key, …; database-role for a change by SQL; null: there was none.';
 comment on column towpath.audit_event.credential_id is 'The fingerprint of the signing key, or the OCID of the API key or token.';
-comment on column towpath.audit_event.address is 'The address of the peer: of the pod''s client, or of the database''s where the change was made by SQL.';
+comment on column towpath.audit_event.address is 'The address of the peer: of the pod''s client, or of the database''s where the change was made by SQL (local: a socket).';
 comment on column towpath.audit_event.database_role is 'Who was logged in to the database: the pods'' role, or somebody at psql. No request can say otherwise.';
 comment on column towpath.audit_event.before is 'Settings before the change; null where there were none.';
 comment on column towpath.audit_event.after is 'Settings after the change; null where there are none.';
@@ -3907,11 +3907,7 @@ begin
     v_caller ->> 'userId',
     case when v_caller is null then 'database-role' else v_caller ->> 'credential' end,
     v_caller ->> 'credentialId',
-    case
-      when v_caller is not null then v_caller ->> 'address'
-      when inet_client_addr() is null then 'local'
-      else host(inet_client_addr())
-    end,
+    coalesce(v_caller ->> 'address', host(inet_client_addr()), 'local'),
     v_caller ->> 'requestId', record_audit_event.before, record_audit_event.after, record_audit_event.parameters
   );
 end;
