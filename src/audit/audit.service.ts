@@ -18,8 +18,10 @@ import type {
 
 const LIST = 'audit events';
 const DEFAULT_LIMIT = 100;
-/** How many events of an export are read, and held in memory, at a time. One may have the tags of a queue twice. */
-const EXPORT_PAGE = 100;
+/** How many events are read at a time: one has the tags of a queue twice, which may be 160 KiB. */
+const PART = 50;
+/** A page ends with the part that goes beyond this. */
+const PAGE_BYTES = 2 * 1024 * 1024;
 
 /** Reads the audit log of the caller's tenancy, newest first. */
 @Injectable()
@@ -36,9 +38,24 @@ export class AuditService {
   ): Promise<{ body: AuditEventCollection; nextPage: string | null }> {
     const position = this.pages.decode(LIST, query.page);
     const before = position === null ? null : { time: String(position[0]), id: Number(position[1]) };
-    const { items, nextCursor } = await this.read(caller, inUtc(query), before, query.limit ?? DEFAULT_LIMIT);
+    const conditions = inUtc(query);
+    const limit = query.limit ?? DEFAULT_LIMIT;
+    const items: AuditEventBody[] = [];
+    let nextCursor: AuditCursor | null = before;
+    let bytes = 0;
+    do {
+      const part: Part<AuditEventBody, AuditCursor> = await this.read(
+        caller,
+        conditions,
+        nextCursor,
+        Math.min(PART, limit - items.length),
+      );
+      items.push(...part.items);
+      ({ nextCursor } = part);
+      bytes += JSON.stringify(part.items).length;
+    } while (nextCursor !== null && items.length < limit && bytes < PAGE_BYTES);
     return {
-      body: { items: [...items] },
+      body: { items },
       nextPage: nextCursor === null ? null : this.pages.encode(LIST, [nextCursor.time, nextCursor.id]),
     };
   }
@@ -48,7 +65,7 @@ export class AuditService {
     const conditions = inUtc(query);
     const atMost = query.limit ?? Infinity;
     const read = (cursor: AuditCursor | null, left: number): Promise<Part<AuditEventBody, AuditCursor>> =>
-      this.read(caller, conditions, cursor, Math.min(EXPORT_PAGE, left));
+      this.read(caller, conditions, cursor, Math.min(PART, left));
     return itemsOf(await read(null, atMost), read, atMost);
   }
 

@@ -357,6 +357,25 @@ describe('the audit log over HTTP', () => {
     }
   });
 
+  it('has pages of bounded size, however large the tags are', async () => {
+    const target = `ocid1.queue.oc1.local.${randomBytes(8).toString('hex')}`;
+    await pods.test.sql(
+      `insert into towpath.audit_event (tenancy_id, operation, target_ids, before)
+       select $1, 'large', array[$2], jsonb_build_object('tags', repeat('x', 100000)) from generate_series(1, 120)`,
+      [pods.credentials.tenancyId, target],
+    );
+    const ids = new Set<number>();
+    let pages = 0;
+    for (let page = ''; ; pages += 1) {
+      const answer = await client.call({ path: `/auditEvents?limit=1000&targetId=${target}${page}` });
+      expect(answer.text.length).toBeLessThan(8_000_000);
+      for (const { id } of (answer.json as { items: Event[] }).items) ids.add(id);
+      if (answer.headers['opc-next-page'] === undefined) break;
+      page = `&page=${String(answer.headers['opc-next-page'])}`;
+    }
+    expect([ids.size, pages]).toEqual([120, 2]);
+  });
+
   it('forgets by itself what is older than the retention', async () => {
     const pod = await pods.add({ TOWPATH_AUDIT_RETENTION_DAYS: '90' });
     await pods.test.sql(
