@@ -402,7 +402,13 @@ begin
       ],
       -- The text of a filter has values of properties in it: only that there is one.
       parameters => jsonb_strip_nulls(jsonb_build_object(
-        'selection', (v_selection - 'filterPath') || jsonb_build_object('hasFilter', v_selection ? 'filterPath'),
+        'messageIds', v_selection -> 'messageIds',
+        'channelIds', v_selection -> 'channelIds',
+        'createdBefore', v_selection -> 'createdBefore',
+        'createdAfter', v_selection -> 'createdAfter',
+        'diedBefore', v_selection -> 'diedBefore',
+        'diedAfter', v_selection -> 'diedAfter',
+        'hasFilter', v_selection ? 'filterPath',
         'targetChannelId', new.parameters -> 'target' -> 'channelId',
         'isDryRun', new.parameters -> 'redrive' -> 'isDryRun',
         'messagesPerSecond', new.parameters -> 'redrive' -> 'messagesPerSecond'
@@ -425,8 +431,11 @@ comment on function towpath.audit_work_request() is
 create trigger work_requests_are_recorded
 after insert on towpath.work_request
 for each row
--- What is finished at once, and what is being deleted, has changed a queue or a consumer group: recorded there.
-when (new.action_type = 'IN_PROGRESS' and new.operation_type not in ('DELETE_QUEUE', 'DELETE_CONSUMER_GROUP'))
+-- These have changed a queue or a consumer group: recorded there. Any other kind is recorded here, also one that comes later.
+when (new.operation_type not in (
+  'CREATE_QUEUE', 'UPDATE_QUEUE', 'MOVE_QUEUE', 'DELETE_QUEUE',
+  'CREATE_CONSUMER_GROUP', 'UPDATE_CONSUMER_GROUP', 'DELETE_CONSUMER_GROUP'
+))
 execute function towpath.audit_work_request();
 
 create trigger cancellations_are_recorded

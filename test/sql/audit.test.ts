@@ -176,7 +176,8 @@ describe('a change by SQL', () => {
       after: null,
     });
     expect(redriven.parameters).toEqual({
-      selection: { messageIds: ids, hasFilter: false },
+      messageIds: ids,
+      hasFilter: false,
       targetChannelId: 'there',
       isDryRun: false,
       messagesPerSecond: 1,
@@ -194,9 +195,18 @@ describe('a change by SQL', () => {
     const filtered = await eventOf(() =>
       run(`select towpath.redrive_messages($1, $2, '{}', '$.kind == "value"')`, [queue.tenancy, queue.ocid]),
     );
-    expect(filtered.parameters).toMatchObject({ selection: { hasFilter: true } });
+    expect(filtered.parameters).toMatchObject({ hasFilter: true });
     expect(JSON.stringify(filtered)).not.toMatch(/kind|value/);
     await runWorkRequests(run);
+    // A kind of work request that this migration does not know.
+    const rotated = await eventOf(() =>
+      run(
+        `select towpath.record_work_request(q, 'ROTATE_DATA_KEY', 'UPDATED', '{"key": "planted"}') from towpath.queue q where q.id = $1`,
+        [queue.id],
+      ),
+    );
+    expect(rotated).toMatchObject({ operation: 'rotateDataKey', parameters: null });
+    expect(rotated.target_ids[0]).toBe(queue.ocid);
     const purged = await eventOf(() => queue.purge({ purgeType: 'BOTH', channelIds: ['a', 'b'], more: 'x' }));
     expect(purged).toMatchObject({ operation: 'purgeQueue', before: null, after: null });
     expect(purged.target_ids[0]).toBe(queue.ocid);

@@ -468,7 +468,7 @@ CREATE INDEX work_request_finished ON towpath.work_request USING btree (time_fin
 CREATE INDEX work_request_unfinished ON towpath.work_request USING btree (id) WHERE (time_finished IS NULL);
 
 CREATE TRIGGER cancellations_are_recorded AFTER UPDATE ON towpath.work_request FOR EACH ROW WHEN (((new.status = 'CANCELING'::text) AND (old.status <> 'CANCELING'::text))) EXECUTE FUNCTION towpath.audit_work_request();
-CREATE TRIGGER work_requests_are_recorded AFTER INSERT ON towpath.work_request FOR EACH ROW WHEN (((new.action_type = 'IN_PROGRESS'::text) AND (new.operation_type <> ALL (ARRAY['DELETE_QUEUE'::text, 'DELETE_CONSUMER_GROUP'::text])))) EXECUTE FUNCTION towpath.audit_work_request();
+CREATE TRIGGER work_requests_are_recorded AFTER INSERT ON towpath.work_request FOR EACH ROW WHEN ((new.operation_type <> ALL (ARRAY['CREATE_QUEUE'::text, 'UPDATE_QUEUE'::text, 'MOVE_QUEUE'::text, 'DELETE_QUEUE'::text, 'CREATE_CONSUMER_GROUP'::text, 'UPDATE_CONSUMER_GROUP'::text, 'DELETE_CONSUMER_GROUP'::text]))) EXECUTE FUNCTION towpath.audit_work_request();
 
 create table towpath.work_request_error (
   work_request_id bigint not null,
@@ -873,7 +873,13 @@ begin
       ],
       -- The text of a filter has values of properties in it: only that there is one.
       parameters => jsonb_strip_nulls(jsonb_build_object(
-        'selection', (v_selection - 'filterPath') || jsonb_build_object('hasFilter', v_selection ? 'filterPath'),
+        'messageIds', v_selection -> 'messageIds',
+        'channelIds', v_selection -> 'channelIds',
+        'createdBefore', v_selection -> 'createdBefore',
+        'createdAfter', v_selection -> 'createdAfter',
+        'diedBefore', v_selection -> 'diedBefore',
+        'diedAfter', v_selection -> 'diedAfter',
+        'hasFilter', v_selection ? 'filterPath',
         'targetChannelId', new.parameters -> 'target' -> 'channelId',
         'isDryRun', new.parameters -> 'redrive' -> 'isDryRun',
         'messagesPerSecond', new.parameters -> 'redrive' -> 'messagesPerSecond'
