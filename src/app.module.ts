@@ -1,5 +1,8 @@
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_PIPE } from '@nestjs/core';
+import { AuditController } from './audit/audit.controller.js';
+import { AuditService } from './audit/audit.service.js';
+import { RefusalRecorder } from './audit/refusal-recorder.js';
 import { ConsumerGroupDirectory } from './consumer-groups/consumer-group-directory.js';
 import { ConsumerGroupsController } from './consumer-groups/consumer-groups.controller.js';
 import { ConsumerGroupsService } from './consumer-groups/consumer-groups.service.js';
@@ -7,6 +10,7 @@ import { CONFIGURATION, type Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
 import { DeadLettersService } from './dead-letters/dead-letters.service.js';
+import { AuditFunctions } from './database/audit-functions.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
@@ -49,6 +53,7 @@ import { QueueDirectory } from './queues/queue-directory.js';
 import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
 import { ContractPipe } from './rest/contract.pipe.js';
+import { JsonLines } from './rest/json-lines.js';
 import { PageTokens } from './rest/page-token.js';
 import { WorkRequestRunner } from './work-requests/work-request-runner.js';
 import { WorkRequestsController } from './work-requests/work-requests.controller.js';
@@ -81,6 +86,7 @@ class FoundationsModule {
       DeadLetterFunctions,
       MaintenanceFunctions,
       LimitFunctions,
+      AuditFunctions,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -104,6 +110,7 @@ export class AppModule {
         PeekController,
         ExportController,
         DeadLettersController,
+        AuditController,
         HealthController,
         MetricsController,
       ],
@@ -122,6 +129,9 @@ export class AppModule {
         PeekService,
         ExportService,
         DeadLettersService,
+        AuditService,
+        RefusalRecorder,
+        JsonLines,
         Receipts,
         ChannelTurns,
         InFlightGate,

@@ -6,6 +6,7 @@ import { SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { AppModule } from './app.module.js';
+import { RefusalRecorder } from './audit/refusal-recorder.js';
 import type { Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { Database } from './database/database.js';
@@ -22,6 +23,7 @@ import { NestLogger } from './operations/nest-logger.js';
 import { Readiness } from './operations/readiness.js';
 import { describe } from './rest/description.js';
 import { createHttpAdapter } from './rest/http-server.js';
+import { refusalOf } from './rest/refused-operations.js';
 import { BODY_COPIES, maxBodyBytes } from './rest/request-body.js';
 
 export const MIGRATIONS = path.resolve(import.meta.dirname, '../migrations');
@@ -114,12 +116,15 @@ async function buildApp(
     abortOnError: false,
   });
   const metrics = app.get(Metrics);
+  const refusals = app.get(RefusalRecorder);
   adapter.getInstance<FastifyInstance>().addHook('onResponse', (request, reply, done) => {
     metrics.observeRequest(
       `${request.method} ${request.routeOptions.url ?? 'none'}`,
       reply.statusCode,
       reply.elapsedTime,
     );
+    const refusal = refusalOf(request);
+    if (refusal !== null) refusals.record(refusal);
     done();
   });
   const description = describe(app, VERSION);

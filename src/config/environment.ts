@@ -44,6 +44,7 @@ const environmentSchema = z.object({
   TOWPATH_MAX_QUEUE_BYTES: integer(1, 100000000000000).optional(),
   TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: integer(1, 1000000).optional(),
   TOWPATH_MAX_QUEUE_BYTES_PER_SECOND: integer(1, 10000000000).optional(),
+  TOWPATH_AUDIT_RETENTION_DAYS: integer(1, 36500).default(90),
   TOWPATH_DRAIN_SECONDS: decimal(0, 300).default(0),
   TOWPATH_SHUTDOWN_SECONDS: decimal(1, 300).default(20),
 });
@@ -78,6 +79,8 @@ export interface Configuration {
   readonly maxQueueRequestsPerSecond: number | null;
   /** In and out of a queue, each for itself, on all pods together; null: any amount. */
   readonly maxQueueBytesPerSecond: number | null;
+  /** How long audit events are kept. */
+  readonly auditRetentionDays: number;
   /** How long a stop may take before what is left is cut off. */
   readonly shutdownMs: number;
   /** How long a stopping pod still takes requests, so that load balancers see that it is not ready. Beside `shutdownMs`. */
@@ -131,6 +134,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     maxQueueBytes: values.TOWPATH_MAX_QUEUE_BYTES ?? null,
     maxQueueRequestsPerSecond: values.TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND ?? null,
     maxQueueBytesPerSecond: values.TOWPATH_MAX_QUEUE_BYTES_PER_SECOND ?? null,
+    auditRetentionDays: values.TOWPATH_AUDIT_RETENTION_DAYS,
     shutdownMs: values.TOWPATH_SHUTDOWN_SECONDS * 1000,
     drainMs: values.TOWPATH_DRAIN_SECONDS * 1000,
     isRunByNpm: present['npm_lifecycle_event'] !== undefined,

@@ -40,12 +40,7 @@ export class ConsumerGroupsService {
 
   /** Throws InvalidParameter (filter, name taken), NotAuthorizedOrNotFound (queue), IncorrectState (no capability). */
   create(caller: Caller, details: WithFilter, retryToken: string | undefined): Promise<WorkRequest> {
-    return this.functions.create(
-      caller.tenancyId,
-      details,
-      compileFilter(details.filter),
-      checkedRetryToken(retryToken),
-    );
+    return this.functions.create(caller, details, compileFilter(details.filter), checkedRetryToken(retryToken));
   }
 
   /** The group and its ETag. Throws NotAuthorizedOrNotFound. */
@@ -92,7 +87,7 @@ export class ConsumerGroupsService {
   /** Throws InvalidParameter, NotAuthorizedOrNotFound, IncorrectState, NoEtagMatch. */
   async update(caller: Caller, id: string, changes: WithFilter, ifMatch: string | undefined): Promise<WorkRequest> {
     const request = await this.functions.update(
-      caller.tenancyId,
+      caller,
       checked(id),
       changes,
       compileFilter(changes.filter),
@@ -104,7 +99,7 @@ export class ConsumerGroupsService {
 
   /** Throws NotAuthorizedOrNotFound, IncorrectState (the primary group), NoEtagMatch. */
   async delete(caller: Caller, id: string, ifMatch: string | undefined): Promise<WorkRequest> {
-    const request = await this.functions.delete(caller.tenancyId, checked(id), unquoted(ifMatch));
+    const request = await this.functions.delete(caller, checked(id), unquoted(ifMatch));
     await this.directory.changed(id);
     this.runner.run(request.id, () => this.directory.changed(id));
     return request;

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { contextOf, type CallerContext } from './caller-context.js';
 import { Database } from './database.js';
 import { one, WORK_REQUEST, type WorkRequest } from './queue-functions.js';
 
@@ -51,15 +52,17 @@ const LIST = {
 };
 const CREATE = {
   name: 'create_consumer_group',
-  text: `select ${WORK_REQUEST} from towpath.create_consumer_group($1, $2, $3::jsonpath, $4) w`,
+  text: `select ${WORK_REQUEST} from towpath.create_consumer_group(
+    towpath.as_caller($5::jsonb, $1::text), $2, $3::jsonpath, $4) w`,
 };
 const UPDATE = {
   name: 'update_consumer_group',
-  text: `select ${WORK_REQUEST} from towpath.update_consumer_group($1, $2, $3, $4::jsonpath, $5) w`,
+  text: `select ${WORK_REQUEST} from towpath.update_consumer_group(
+    towpath.as_caller($6::jsonb, $1::text), $2, $3, $4::jsonpath, $5) w`,
 };
 const DELETE = {
   name: 'delete_consumer_group',
-  text: `select ${WORK_REQUEST} from towpath.delete_consumer_group($1, $2, $3) w`,
+  text: `select ${WORK_REQUEST} from towpath.delete_consumer_group(towpath.as_caller($4::jsonb, $1::text), $2, $3) w`,
 };
 
 /** The SQL functions of consumer groups, each called from here only. `filterPath` is a compiled filter; null: everything. */
@@ -92,25 +95,42 @@ export class ConsumerGroupFunctions {
   }
 
   async create(
-    tenancyId: string,
+    caller: CallerContext,
     details: object,
     filterPath: string | null,
     retryToken: string | null,
   ): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(CREATE, [tenancyId, details, filterPath, retryToken]));
+    return one(
+      await this.database.run<WorkRequest>(CREATE, [
+        caller.tenancyId,
+        details,
+        filterPath,
+        retryToken,
+        contextOf(caller),
+      ]),
+    );
   }
 
   async update(
-    tenancyId: string,
+    caller: CallerContext,
     id: string,
     changes: object,
     filterPath: string | null,
     ifMatch: string | null,
   ): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(UPDATE, [tenancyId, id, changes, filterPath, ifMatch]));
+    return one(
+      await this.database.run<WorkRequest>(UPDATE, [
+        caller.tenancyId,
+        id,
+        changes,
+        filterPath,
+        ifMatch,
+        contextOf(caller),
+      ]),
+    );
   }
 
-  async delete(tenancyId: string, id: string, ifMatch: string | null): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(DELETE, [tenancyId, id, ifMatch]));
+  async delete(caller: CallerContext, id: string, ifMatch: string | null): Promise<WorkRequest> {
+    return one(await this.database.run<WorkRequest>(DELETE, [caller.tenancyId, id, ifMatch, contextOf(caller)]));
   }
 }

@@ -1,9 +1,10 @@
 import { Injectable } from '@nestjs/common';
+import { contextOf, type CallerContext } from './caller-context.js';
 import { Database } from './database.js';
 import { one, WORK_REQUEST, type WorkRequest } from './queue-functions.js';
 
 export interface RedriveRequest {
-  readonly tenancyId: string;
+  readonly caller: CallerContext;
   /** The queue's OCID. */
   readonly queueId: string;
   /** As the API has it. */
@@ -17,6 +18,7 @@ export interface RedriveRequest {
 }
 
 export interface ResendRequest {
+  readonly caller: CallerContext;
   readonly queueId: number;
   readonly consumerGroupId: number;
   readonly messageId: number;
@@ -34,15 +36,17 @@ export type DeadLetterDeletion = 'deleted' | 'in flight' | 'not found';
 
 const REDRIVE = {
   name: 'redrive_messages',
-  text: `select ${WORK_REQUEST} from towpath.redrive_messages($1, $2, $3, $4::jsonpath, $5, $6, $7) w`,
+  text: `select ${WORK_REQUEST} from towpath.redrive_messages(
+    towpath.as_caller($8::jsonb, $1::text), $2, $3, $4::jsonpath, $5, $6, $7) w`,
 };
 const DELETE = {
   name: 'delete_dead_letters',
-  text: 'select result from towpath.delete_dead_letters($1, $2, $3) as result',
+  text: 'select result from towpath.delete_dead_letters(towpath.as_caller($4::jsonb, $1::bigint), $2, $3) as result',
 };
 const RESEND = {
   name: 'resend_dead_letter',
-  text: 'select id, expire_after as "expireAfter" from towpath.resend_dead_letter($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+  text: `select id, expire_after as "expireAfter" from towpath.resend_dead_letter(
+    towpath.as_caller($10::jsonb, $1::bigint), $2, $3, $4, $5, $6, $7, $8, $9)`,
 };
 
 /** The SQL functions that change dead letters, each called from here only. */
@@ -54,20 +58,27 @@ export class DeadLetterFunctions {
   async redrive(request: RedriveRequest): Promise<WorkRequest> {
     return one(
       await this.database.run<WorkRequest>(REDRIVE, [
-        request.tenancyId,
+        request.caller.tenancyId,
         request.queueId,
         request.details,
         request.filterPath,
         request.ifMatch,
         request.maxMessageBytes,
         request.maxChannels,
+        contextOf(request.caller),
       ]),
     );
   }
 
   /** One answer per id, in order. */
-  async delete(queueId: number, consumerGroupId: number, ids: readonly number[]): Promise<DeadLetterDeletion[]> {
-    const rows = await this.database.run<{ result: DeadLetterDeletion }>(DELETE, [queueId, consumerGroupId, ids]);
+  async delete(
+    caller: CallerContext,
+    queueId: number,
+    consumerGroupId: number,
+    ids: readonly number[],
+  ): Promise<DeadLetterDeletion[]> {
+    const values = [queueId, consumerGroupId, ids, contextOf(caller)];
+    const rows = await this.database.run<{ result: DeadLetterDeletion }>(DELETE, values);
     return rows.map(({ result }) => result);
   }
 
@@ -84,6 +95,7 @@ export class DeadLetterFunctions {
         request.targetQueueId,
         request.maxMessageBytes,
         request.maxChannels,
+        contextOf(request.caller),
       ]),
     );
   }

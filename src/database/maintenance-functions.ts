@@ -11,6 +11,7 @@ const DUE = call(
    union all select 'deltas', d, 0 from towpath.queues_with_message_deltas() d
    union all select 'delays', 0, 0 from towpath.message_delays_are_due() d where d
    union all select 'deduplications', 0, 0 from towpath.deduplication_is_due() f where f
+   union all select 'audit-events', 0, 0 from towpath.audit_events_are_due($1) a where a
    union all select 'work-requests', 0, 0 from towpath.work_request_is_waiting() w where w`,
 );
 const SWEEP_TIMED_OUT = call(
@@ -22,10 +23,11 @@ const FOLD = call('fold_message_deltas', 'select towpath.fold_message_deltas($1,
 const FOLD_DELAYS = call('fold_message_delays', 'select towpath.fold_message_delays($1) as count');
 const STEP = call('run_work_request_step', 'select towpath.run_work_request_step($1, $2) as status');
 const FORGET_DEDUPLICATIONS = call('forget_deduplications', 'select towpath.forget_deduplications($1) as count');
+const FORGET_AUDIT_EVENTS = call('forget_audit_events', 'select towpath.forget_audit_events($1, $2) as count');
 const FORGET = call('forget_old_records', 'select towpath.forget_old_records() as count');
 
 export interface DueMaintenance {
-  readonly kind: 'timed-out' | 'expired' | 'deltas' | 'delays' | 'deduplications' | 'work-requests';
+  readonly kind: 'timed-out' | 'expired' | 'deltas' | 'delays' | 'deduplications' | 'audit-events' | 'work-requests';
   readonly queueId: number;
   readonly consumerGroupId: number;
 }
@@ -45,8 +47,8 @@ export class MaintenanceFunctions {
   }
 
   /** Everything that there is to do at the moment, found by one statement. */
-  async due(): Promise<DueMaintenance[]> {
-    return this.database.run<DueMaintenance & Record<string, unknown>>(DUE, []);
+  async due(auditRetentionDays: number): Promise<DueMaintenance[]> {
+    return this.database.run<DueMaintenance & Record<string, unknown>>(DUE, [auditRetentionDays]);
   }
 
   async sweepTimedOutDeliveries(queueId: number, batch: number): Promise<number> {
@@ -67,6 +69,10 @@ export class MaintenanceFunctions {
 
   async forgetDeduplications(batch: number): Promise<number> {
     return this.count(FORGET_DEDUPLICATIONS, [batch]);
+  }
+
+  async forgetAuditEvents(retentionDays: number, batch: number): Promise<number> {
+    return this.count(FORGET_AUDIT_EVENTS, [retentionDays, batch]);
   }
 
   async forgetOldRecords(): Promise<number> {

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { contextOf, type CallerContext } from './caller-context.js';
 import { Database } from './database.js';
 
 /** A queue as the database has it; the names are the API's. */
@@ -90,13 +91,13 @@ const LIST = select(
   `${QUEUE}, q.time_created::text as "timeKey"`,
   'list_queues($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9, $10, $11) q',
 );
-const CREATE = select(WORK_REQUEST, 'create_queue($1, $2, $3) w');
-const UPDATE = select(WORK_REQUEST, 'update_queue($1, $2, $3, $4) w');
-const MOVE = select(WORK_REQUEST, 'change_queue_compartment($1, $2, $3, $4) w');
-const PURGE = select(WORK_REQUEST, 'purge_queue($1, $2, $3, $4) w');
-const DELETE = select(WORK_REQUEST, 'delete_queue($1, $2, $3) w');
+const CREATE = select(WORK_REQUEST, 'create_queue(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
+const UPDATE = select(WORK_REQUEST, 'update_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
+const MOVE = select(WORK_REQUEST, 'change_queue_compartment(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
+const PURGE = select(WORK_REQUEST, 'purge_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
+const DELETE = select(WORK_REQUEST, 'delete_queue(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
 const FIND_WORK_REQUEST = select(WORK_REQUEST, 'find_work_request($1, $2) w');
-const CANCEL_WORK_REQUEST = select(WORK_REQUEST, 'cancel_work_request($1, $2) w');
+const CANCEL_WORK_REQUEST = select(WORK_REQUEST, 'cancel_work_request(towpath.as_caller($3::jsonb, $1::text), $2) w');
 const LIST_WORK_REQUESTS = select(WORK_REQUEST, 'list_work_requests($1, $2, $3, $4, $5) w');
 const CHECK_COMPARTMENT = select('', 'check_compartment($1, $2)');
 
@@ -132,29 +133,37 @@ export class QueueFunctions {
     await this.database.run(CHECK_COMPARTMENT, [tenancyId, compartmentId]);
   }
 
-  async create(tenancyId: string, details: object, retryToken: string | null): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(CREATE, [tenancyId, details, retryToken]));
+  async create(caller: CallerContext, details: object, retryToken: string | null): Promise<WorkRequest> {
+    return one(
+      await this.database.run<WorkRequest>(CREATE, [caller.tenancyId, details, retryToken, contextOf(caller)]),
+    );
   }
 
-  async update(tenancyId: string, id: string, changes: object, ifMatch: string | null): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(UPDATE, [tenancyId, id, changes, ifMatch]));
+  async update(caller: CallerContext, id: string, changes: object, ifMatch: string | null): Promise<WorkRequest> {
+    return one(
+      await this.database.run<WorkRequest>(UPDATE, [caller.tenancyId, id, changes, ifMatch, contextOf(caller)]),
+    );
   }
 
   async changeCompartment(
-    tenancyId: string,
+    caller: CallerContext,
     id: string,
     compartmentId: string,
     ifMatch: string | null,
   ): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(MOVE, [tenancyId, id, compartmentId, ifMatch]));
+    return one(
+      await this.database.run<WorkRequest>(MOVE, [caller.tenancyId, id, compartmentId, ifMatch, contextOf(caller)]),
+    );
   }
 
-  async purge(tenancyId: string, id: string, details: object, ifMatch: string | null): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(PURGE, [tenancyId, id, details, ifMatch]));
+  async purge(caller: CallerContext, id: string, details: object, ifMatch: string | null): Promise<WorkRequest> {
+    return one(
+      await this.database.run<WorkRequest>(PURGE, [caller.tenancyId, id, details, ifMatch, contextOf(caller)]),
+    );
   }
 
-  async delete(tenancyId: string, id: string, ifMatch: string | null): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(DELETE, [tenancyId, id, ifMatch]));
+  async delete(caller: CallerContext, id: string, ifMatch: string | null): Promise<WorkRequest> {
+    return one(await this.database.run<WorkRequest>(DELETE, [caller.tenancyId, id, ifMatch, contextOf(caller)]));
   }
 
   async findWorkRequest(tenancyId: string, id: string): Promise<WorkRequest> {
@@ -162,8 +171,8 @@ export class QueueFunctions {
   }
 
   /** Asks a redrive to end. */
-  async cancelWorkRequest(tenancyId: string, id: string): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(CANCEL_WORK_REQUEST, [tenancyId, id]));
+  async cancelWorkRequest(caller: CallerContext, id: string): Promise<WorkRequest> {
+    return one(await this.database.run<WorkRequest>(CANCEL_WORK_REQUEST, [caller.tenancyId, id, contextOf(caller)]));
   }
 
   async listWorkRequests(

@@ -37,6 +37,76 @@ export interface TowpathApiKey {
   user_id: string;
 }
 
+export interface TowpathAuditEvent {
+  /**
+   * The address of the peer: of the pod's client, or of the database's where the change was made by SQL (local: a socket).
+   */
+  address: string | null;
+  /**
+   * Settings after the change; null where there are none.
+   */
+  after: Json | null;
+  /**
+   * Settings before the change; null where there were none.
+   */
+  before: Json | null;
+  /**
+   * Of a refusal: the service code that it was answered with.
+   */
+  code: string | null;
+  compartment_id: string | null;
+  /**
+   * How the caller proved who they are: signature, api-key, …; database-role for a change by SQL; null: there was none.
+   */
+  credential: string | null;
+  /**
+   * The fingerprint of the signing key, or the OCID of the API key or token.
+   */
+  credential_id: string | null;
+  /**
+   * Who was logged in to the database: the pods' role, or somebody at psql. No request can say otherwise.
+   */
+  database_role: Generated<string>;
+  id: Generated<number>;
+  /**
+   * The operation of the API, also where the change was made by SQL.
+   */
+  operation: string;
+  outcome: Generated<string>;
+  /**
+   * What was asked for, where it is no setting: a purge's range, ids of dead letters.
+   */
+  parameters: Json | null;
+  request_id: string | null;
+  /**
+   * OCIDs of what the operation was about, the most particular one first.
+   */
+  target_ids: Generated<string[]>;
+  tenancy_id: string | null;
+  time_created: Generated<Timestamp>;
+  /**
+   * Null where the change was made by SQL, or where nobody knows who it was.
+   */
+  user_id: string | null;
+}
+
+export interface TowpathAuditLog {
+  address: string | null;
+  changes: Json | null;
+  credential: string | null;
+  credential_id: string | null;
+  database_role: string | null;
+  display_name: string | null;
+  id: number | null;
+  operation: string | null;
+  outcome: string | null;
+  request_id: string | null;
+  target_ids: string[] | null;
+  tenancy: string | null;
+  time_created: Timestamp | null;
+  who: string | null;
+}
+
 export interface TowpathAuthToken {
   digest: Buffer;
   id: string;
@@ -328,6 +398,20 @@ export interface TowpathUserAccount {
   time_created: Generated<Timestamp>;
 }
 
+export interface TowpathUserGroup {
+  id: string;
+  name: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+}
+
+export interface TowpathUserGroupMember {
+  group_id: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  user_id: string;
+}
+
 export interface TowpathWorkRequest {
   action_type: Generated<string>;
   compartment_id: string;
@@ -370,6 +454,8 @@ export interface TowpathWorkRequestLog {
 
 export interface DB {
   "towpath.api_key": TowpathApiKey;
+  "towpath.audit_event": TowpathAuditEvent;
+  "towpath.audit_log": TowpathAuditLog;
   "towpath.auth_token": TowpathAuthToken;
   "towpath.channel_stats": TowpathChannelStats;
   "towpath.compartment": TowpathCompartment;
@@ -393,6 +479,8 @@ export interface DB {
   "towpath.signing_key": TowpathSigningKey;
   "towpath.tenancy": TowpathTenancy;
   "towpath.user_account": TowpathUserAccount;
+  "towpath.user_group": TowpathUserGroup;
+  "towpath.user_group_member": TowpathUserGroupMember;
   "towpath.work_request": TowpathWorkRequest;
   "towpath.work_request_error": TowpathWorkRequestError;
   "towpath.work_request_log": TowpathWorkRequestLog;

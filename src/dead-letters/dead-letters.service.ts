@@ -45,7 +45,7 @@ export class DeadLettersService {
     const { queue } = await this.directory.find(caller, reference);
     const target = await this.target(caller, details.targetQueueId);
     const request = await this.functions.redrive({
-      tenancyId: caller.tenancyId,
+      caller,
       queueId: queue.id,
       details: withTimesInUtc(details),
       filterPath,
@@ -60,7 +60,7 @@ export class DeadLettersService {
   /** One result per id, in order; one that fails does not touch the others. */
   async delete(caller: Caller, reference: string, details: DeleteDeadLettersDetails): Promise<DeleteDeadLettersResult> {
     const { range } = await this.ranges.find(caller, reference, details.consumerGroupId);
-    const results = await this.functions.delete(range.queueId, range.consumerGroupId, details.messageIds);
+    const results = await this.functions.delete(caller, range.queueId, range.consumerGroupId, details.messageIds);
     return {
       serverFailures: 0,
       clientFailures: results.filter((result) => result !== 'deleted').length,
@@ -74,6 +74,7 @@ export class DeadLettersService {
     const target = await this.target(caller, details.targetQueueId);
     const { content, metadata } = details;
     const { id, expireAfter } = await this.functions.resend({
+      caller,
       queueId: range.queueId,
       consumerGroupId: range.consumerGroupId,
       messageId: details.messageId,

@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream';
 import { Controller, Get, Param, Query, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
@@ -6,16 +5,18 @@ import { z } from 'zod';
 import type { Caller } from '../identity/caller.js';
 import { CurrentCaller } from '../identity/permission.js';
 import { peekedMessage } from '../messages/peek.schemas.js';
+import { JSON_LINES, JsonLines } from '../rest/json-lines.js';
 import { API_VERSION, Operation } from '../rest/operation.js';
 import { exportDeadLettersQuery } from './export.schemas.js';
 import { ExportService } from './export.service.js';
 
-const JSON_LINES = 'application/x-ndjson';
-
 @ApiTags('dead letters')
 @Controller(`${API_VERSION}/queues/:queueId/deadLetters/actions`)
 export class ExportController {
-  constructor(private readonly exports: ExportService) {}
+  constructor(
+    private readonly exports: ExportService,
+    private readonly lines: JsonLines,
+  ) {}
 
   @Get('export')
   @Operation({
@@ -34,10 +35,6 @@ export class ExportController {
     @Query({ schema: exportDeadLettersQuery }) query: z.infer<typeof exportDeadLettersQuery>,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    const lines = await this.exports.export(caller, queueId, query);
-    // Fastify takes as much as the client does, destroys the stream when the client goes, and the connection when the
-    // stream fails: the status is sent by then, and a missing end is what is left to say.
-    const stream = Readable.from(lines, { signal: this.exports.whenStopping });
-    void reply.type(JSON_LINES).send(stream);
+    this.lines.send(reply, await this.exports.export(caller, queueId, query));
   }
 }

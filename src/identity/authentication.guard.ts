@@ -3,7 +3,7 @@ import { Reflector } from '@nestjs/core';
 import type { FastifyRequest } from 'fastify';
 import { ServiceError } from '../errors/service-error.js';
 import { AuthenticationService } from './authentication.service.js';
-import { PERMISSION, type Permission, PUBLIC } from './permission.js';
+import { OPERATION_ID, PERMISSION, type Permission, PUBLIC } from './permission.js';
 
 /**
  * Lets a request through to a route that is not `@Public()` only with valid credentials, and sets `request.caller`.
@@ -23,14 +23,19 @@ export class AuthenticationGuard implements CanActivate {
     if (this.reflector.getAllAndOverride<boolean | undefined>(PUBLIC, declarations) === true) return true;
     const request = context.switchToHttp().getRequest<FastifyRequest>();
     const { method = '', url = '', rawHeaders } = request.raw;
-    request.caller = await this.authentication.authenticate({
+    const permission = this.reflector.getAllAndOverride<Permission | undefined>(PERMISSION, declarations);
+    const id = this.reflector.get<string | undefined>(OPERATION_ID, context.getHandler());
+    if (permission !== undefined && id !== undefined) request.operation = { id, permission };
+    const caller = await this.authentication.authenticate({
       method,
       target: url,
       rawHeaders,
       body: bytesOf(request.body),
     });
+    request.caller =
+      id === undefined ? caller : { ...caller, request: { id: request.id, address: request.ip, operation: id } };
     // Asked after the credentials, so that strangers cannot fill the log.
-    if (this.reflector.getAllAndOverride<Permission | undefined>(PERMISSION, declarations) === undefined) {
+    if (permission === undefined) {
       const route = `${context.getClass().name}.${context.getHandler().name}`;
       this.logger.error(`${route} declares neither @Requires(...) nor @Public(): it is refused`);
       throw new ServiceError('NotAuthorizedOrNotFound', 'there is no such resource, or you may not use it');

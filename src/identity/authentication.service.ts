@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { Injectable, Logger } from '@nestjs/common';
 import {
   IdentityFunctions,
+  type CredentialRow,
   type SigningKeyName,
   type SigningKeyRow,
   type StompLogin,
@@ -12,7 +13,7 @@ import type { Caller } from './caller.js';
 import { CredentialCache } from './credential-cache.js';
 import { readSignature, singleHeader, verifySignature, type SignedRequest } from './request-signature.js';
 
-type Owner = Omit<Caller, 'credential'>;
+type Owner = Omit<Caller, 'credential' | 'request'>;
 
 const BEARER = /^Bearer[ \t]+([\x21-\x7e]{1,4096})$/i;
 // Nothing of which part was wrong: who guesses learns nothing from it.
@@ -43,16 +44,14 @@ export class AuthenticationService {
     });
     this.apiKeys = new CredentialCache(async (digests) => {
       const rows = await functions.findApiKeys(digests);
-      return new Map(
-        rows.map((row) => [row.digest.toString('base64'), { tenancyId: row.tenancy_id, userId: row.user_id }]),
-      );
+      return new Map(rows.map((row) => [row.digest.toString('base64'), ownerOf(row)]));
     });
     this.stompLogins = new CredentialCache(async (logins) => {
       const rows = await functions.findStompLogins(logins);
       return new Map(
         rows.map((row) => [
           nameOfStompLogin({ tenancyName: row.tenancy_name, userName: row.user_name, digest: row.digest }),
-          { tenancyId: row.tenancy_id, userId: row.user_id },
+          ownerOf(row),
         ]),
       );
     });
@@ -98,7 +97,8 @@ export class AuthenticationService {
       );
     }
     if (verdict !== 'valid') throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
-    return { tenancyId: claim.key.tenancyId, userId: claim.key.userId, credential: 'signature' };
+    const { tenancyId, userId, fingerprint } = claim.key;
+    return { tenancyId, userId, credential: 'signature', credentialId: fingerprint };
   }
 
   private async authenticateToken(token: string): Promise<Caller> {
@@ -119,6 +119,10 @@ export class AuthenticationService {
     }
     return null;
   }
+}
+
+function ownerOf(row: CredentialRow): Owner {
+  return { tenancyId: row.tenancy_id, userId: row.user_id, credentialId: row.id };
 }
 
 function nameOfSigningKey(name: SigningKeyName): string {

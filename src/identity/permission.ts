@@ -13,11 +13,12 @@ import type { Caller } from './caller.js';
 
 /** A verb of OCI's policies on a resource type; verbs include those before them. */
 export type Permission =
-  `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups'}`;
+  `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups' | 'audit'}`;
 
 /** Metadata keys, for the guard. */
 export const PERMISSION = 'towpath:permission';
 export const PUBLIC = 'towpath:public';
+export const OPERATION_ID = 'towpath:operation-id';
 
 /** Says what a caller must be permitted to call this route, or all routes of this controller. */
 export function Requires(permission: Permission): CustomDecorator {

@@ -1,5 +1,6 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
+import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import { MaintenanceFunctions, type DueMaintenance } from '../database/maintenance-functions.js';
 import { WakeUps } from '../messages/waiting/wake-ups.js';
 
@@ -16,6 +17,7 @@ const FOLD_BATCH = 5000;
 const WORK_REQUEST_BATCH = 1000;
 /** Twenty of them twice a second keep up with 200,000 deduplication ids per second. */
 const DEDUPLICATION_BATCH = 5000;
+const AUDIT_BATCH = 1000;
 /** Batches of one range in a row, so that one busy queue does not keep the others waiting. */
 const MAX_BATCHES = 20;
 
@@ -36,6 +38,7 @@ export class MaintenanceService {
   constructor(
     private readonly functions: MaintenanceFunctions,
     private readonly wakeUps: WakeUps,
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
   start(): void {
@@ -67,7 +70,7 @@ export class MaintenanceService {
     let next = LEASE_TICK_MS;
     try {
       if (await this.holdsLease()) {
-        const due = await this.functions.due();
+        const due = await this.functions.due(this.configuration.auditRetentionDays);
         for (const work of due) {
           if (this.isStopped) return;
           await this.do(work);
@@ -108,6 +111,11 @@ export class MaintenanceService {
       case 'deduplications':
         await this.repeat(DEDUPLICATION_BATCH, () => this.functions.forgetDeduplications(DEDUPLICATION_BATCH));
         break;
+      case 'audit-events': {
+        const days = this.configuration.auditRetentionDays;
+        await this.repeat(AUDIT_BATCH, () => this.functions.forgetAuditEvents(days, AUDIT_BATCH));
+        break;
+      }
       case 'work-requests':
         for (let batch = 0; batch < MAX_BATCHES && !this.isStopped; batch += 1) {
           if ((await this.functions.runWorkRequestStep(null, WORK_REQUEST_BATCH)) === null) break;

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { RefusalRecorder } from '../audit/refusal-recorder.js';
 import { Database } from '../database/database.js';
 import { Notifications } from '../database/notifications.js';
 import { LivePods } from '../limits/live-pods.js';
@@ -35,6 +36,7 @@ export class Metrics {
     storage: StorageLimit,
     messages: MessagesService,
     memory: MemoryBudget,
+    recorder: RefusalRecorder,
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
@@ -77,6 +79,11 @@ export class Metrics {
       'towpath_repeated_messages_total',
       'Messages that were put again and not stored, by their deduplicationId or the opc-retry-token.',
       () => messages.repeatedMessages,
+    );
+    this.counter(
+      'towpath_audit_events_dropped_total',
+      'Refused requests that are not in the audit log, because there were too many of them or the database was away.',
+      () => recorder.dropped,
     );
     this.gauge(
       'towpath_memory_held_bytes',

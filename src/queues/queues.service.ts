@@ -34,7 +34,7 @@ export class QueuesService {
 
   /** Throws NotAuthorizedOrNotFound (compartment), InvalidatedRetryToken. */
   create(caller: Caller, details: object, retryToken: string | undefined): Promise<WorkRequest> {
-    return this.functions.create(caller.tenancyId, details, checkedRetryToken(retryToken));
+    return this.functions.create(caller, details, checkedRetryToken(retryToken));
   }
 
   /** The queue and its ETag. Throws NotAuthorizedOrNotFound. */
@@ -73,7 +73,7 @@ export class QueuesService {
   /** Throws NotAuthorizedOrNotFound, IncorrectState, NoEtagMatch. So do the operations below. */
   async update(caller: Caller, id: string, changes: object, ifMatch: string | undefined): Promise<WorkRequest> {
     const queueId = await this.existing(caller, id);
-    const request = await this.functions.update(caller.tenancyId, queueId, changes, unquoted(ifMatch));
+    const request = await this.functions.update(caller, queueId, changes, unquoted(ifMatch));
     await this.directory.changed(queueId);
     return request;
   }
@@ -85,14 +85,14 @@ export class QueuesService {
     ifMatch: string | undefined,
   ): Promise<WorkRequest> {
     const queueId = await this.existing(caller, id);
-    const request = await this.functions.changeCompartment(caller.tenancyId, queueId, compartmentId, unquoted(ifMatch));
+    const request = await this.functions.changeCompartment(caller, queueId, compartmentId, unquoted(ifMatch));
     await this.directory.changed(queueId);
     return request;
   }
 
   async purge(caller: Caller, id: string, details: object, ifMatch: string | undefined): Promise<WorkRequest> {
     const queueId = await this.existing(caller, id);
-    const request = await this.functions.purge(caller.tenancyId, queueId, details, unquoted(ifMatch));
+    const request = await this.functions.purge(caller, queueId, details, unquoted(ifMatch));
     await this.directory.changed(queueId);
     this.runner.run(request.id, () => this.directory.changed(queueId));
     return request;
@@ -100,7 +100,7 @@ export class QueuesService {
 
   async delete(caller: Caller, id: string, ifMatch: string | undefined): Promise<WorkRequest> {
     const queueId = await this.existing(caller, id);
-    const request = await this.functions.delete(caller.tenancyId, queueId, unquoted(ifMatch));
+    const request = await this.functions.delete(caller, queueId, unquoted(ifMatch));
     await this.directory.changed(queueId);
     this.runner.run(request.id, () => this.directory.changed(queueId));
     return request;

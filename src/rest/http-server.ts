@@ -58,6 +58,18 @@ export function createHttpAdapter(configuration: Configuration, memory: MemoryBu
   return adapter;
 }
 
+const API_KEY = /towpath_[A-Za-z0-9_-]+/g;
+
+/** A filter has values of messages in it, and somebody puts their key into the URL sooner or later. */
+function pathForLog(url: string): string {
+  const [path = '', ...query] = url.split('?');
+  const parameters = query
+    .join('?')
+    .split('&')
+    .map((pair) => (decode(pair.split('=', 1)[0] ?? '') === 'filter' ? 'filter=…' : pair));
+  return [path, ...(query.length === 0 ? [] : [parameters.join('&')])].join('?').replaceAll(API_KEY, 'towpath_…');
+}
+
 /** One line per request, with the failure where it is ours. Never a body, never a header. */
 function logRequest(request: FastifyRequest, reply: FastifyReply): void {
   const { failure } = request;
@@ -67,7 +79,7 @@ function logRequest(request: FastifyRequest, reply: FastifyReply): void {
   request.log[level](
     {
       method: request.method,
-      path: request.url,
+      path: pathForLog(request.url),
       status,
       ms: Math.round(reply.elapsedTime),
       ...(failure === undefined ? {} : { code: failure.code }),

@@ -35,7 +35,7 @@ export class WorkRequestsService {
 
   /** Ends a redrive; what it moved stays moved. Throws IncorrectState where it has finished or is something else. */
   async cancel(caller: Caller, id: string): Promise<void> {
-    const request = await this.functions.cancelWorkRequest(caller.tenancyId, checked(id));
+    const request = await this.functions.cancelWorkRequest(caller, checked(id));
     // Whoever was at it may be gone.
     this.runner.run(request.id);
   }

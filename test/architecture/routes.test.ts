@@ -26,6 +26,8 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   'DeadLettersController.redrive': 'use queues',
   'DeadLettersController.delete': 'use queues',
   'DeadLettersController.resend': 'use queues',
+  'AuditController.list': 'inspect audit',
+  'AuditController.export': 'read audit',
   'MessagesController.put': 'use queue-push',
   'MessagesController.get': 'use queue-pull',
   'PeekController.peek': 'use queue-pull',

@@ -32,6 +32,7 @@ describe('the environment', () => {
       maxQueueBytes: null,
       maxQueueRequestsPerSecond: null,
       maxQueueBytesPerSecond: null,
+      auditRetentionDays: 90,
       shutdownMs: 20_000,
       drainMs: 0,
       isRunByNpm: false,
@@ -74,6 +75,7 @@ describe('the environment', () => {
       TOWPATH_MAX_QUEUE_BYTES: '100000000000000',
       TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: '1000000',
       TOWPATH_MAX_QUEUE_BYTES_PER_SECOND: '10000000000',
+      TOWPATH_AUDIT_RETENTION_DAYS: '36500',
       TOWPATH_DRAIN_SECONDS: '0.5',
       TOWPATH_SHUTDOWN_SECONDS: '1',
     });
@@ -96,6 +98,7 @@ describe('the environment', () => {
       maxQueueBytes: 100_000_000_000_000,
       maxQueueRequestsPerSecond: 1_000_000,
       maxQueueBytesPerSecond: 10_000_000_000,
+      auditRetentionDays: 36_500,
       shutdownMs: 1000,
       drainMs: 500,
       isRunByNpm: false,
@@ -120,6 +123,7 @@ describe('the environment', () => {
       TOWPATH_MAX_QUEUE_BYTES: '0',
       TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: '0.5',
       TOWPATH_MAX_QUEUE_BYTES_PER_SECOND: 'unlimited',
+      TOWPATH_AUDIT_RETENTION_DAYS: '0',
       TOWPATH_SHUTDOWN_SECONDS: '301',
       TOWPATH_NOTHING: 'x',
     };

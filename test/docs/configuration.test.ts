@@ -64,6 +64,7 @@ describe("the README's configuration table", () => {
     expect(ranges.map(({ name }) => name)).toEqual(numbers.map(({ name }) => name));
     const units: readonly (readonly [string, string])[] = [
       ['_SECONDS', 'seconds'],
+      ['_DAYS', 'days'],
       ['_BYTES', 'bytes'],
       ['_BYTES_PER_SECOND', 'bytes/s'],
       ['_PER_SECOND', '1/s'],

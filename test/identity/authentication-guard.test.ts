@@ -141,7 +141,7 @@ describe('the guard', () => {
   }
 
   it('lets signed requests and keys through and tells the route who calls', async () => {
-    const caller = { ...user.owner, credential: 'signature' };
+    const caller = { ...user.owner, credential: 'signature', credentialId: user.signer.fingerprint };
     const body = '{"messages":["é"]}';
     expect(await send(signByHand(user.signer, { target: '/declared?a=%20b' }))).toEqual({ status: 200, body: caller });
     expect(await send(signByHand(user.signer, { method: 'POST', target: '/declared', body }))).toEqual({
@@ -150,7 +150,7 @@ describe('the guard', () => {
     });
     expect(await send({ ...bearer(user.apiKey), target: '/declared' })).toEqual({
       status: 200,
-      body: { ...user.owner, credential: 'api-key' },
+      body: { ...user.owner, credential: 'api-key', credentialId: user.apiKeyId },
     });
     expect((await send(signByHand(user.signer, { method: 'HEAD', target: '/declared' }))).status).toBe(200);
   });

@@ -22,11 +22,23 @@ afterAll(async () => {
 
 describe('the authentication service', () => {
   it('knows who signed, who sent a key and who logged in', async () => {
-    const { signer, apiKey, login, passcode, owner } = await makeUser(functions);
+    const { signer, apiKey, login, passcode, owner, apiKeyId, authTokenId } = await makeUser(functions);
     const service = new AuthenticationService(functions);
-    expect(await service.authenticate(signByHand(signer))).toEqual({ ...owner, credential: 'signature' });
-    expect(await service.authenticate(bearer(apiKey))).toEqual({ ...owner, credential: 'api-key' });
-    expect(await service.authenticateLogin(login, passcode)).toEqual({ ...owner, credential: 'auth-token' });
+    expect(await service.authenticate(signByHand(signer))).toEqual({
+      ...owner,
+      credential: 'signature',
+      credentialId: signer.fingerprint,
+    });
+    expect(await service.authenticate(bearer(apiKey))).toEqual({
+      ...owner,
+      credential: 'api-key',
+      credentialId: apiKeyId,
+    });
+    expect(await service.authenticateLogin(login, passcode)).toEqual({
+      ...owner,
+      credential: 'auth-token',
+      credentialId: authTokenId,
+    });
   });
 
   it('says the same whatever is wrong', async () => {

@@ -80,9 +80,17 @@ describe('the first start', () => {
       rawHeaders: ['Authorization', `Bearer ${credentials?.apiKey}`],
       body: undefined,
     };
-    expect(await service.authenticate(bearer)).toEqual({ ...owner, credential: 'api-key' });
+    expect(await service.authenticate(bearer)).toEqual({
+      ...owner,
+      credential: 'api-key',
+      credentialId: expect.stringMatching(/^ocid1\.queueapikey\./),
+    });
     const { stompLogin = '', stompPasscode = '' } = credentials ?? {};
-    expect(await service.authenticateLogin(stompLogin, stompPasscode)).toEqual({ ...owner, credential: 'auth-token' });
+    expect(await service.authenticateLogin(stompLogin, stompPasscode)).toEqual({
+      ...owner,
+      credential: 'auth-token',
+      credentialId: expect.stringMatching(/^ocid1\.authtoken\./),
+    });
 
     const key = createPublicKey(await readFile(path.join(path.dirname(context.file), 'oci', 'key.pem')));
     expect(fingerprintOf(key)).toBe(credentials?.fingerprint);
@@ -103,7 +111,11 @@ describe('the first start', () => {
     }
     expect(recorder.requests).toHaveLength(2);
     for (const request of recorder.requests) {
-      expect(await service.authenticate(request)).toEqual({ ...owner, credential: 'signature' });
+      expect(await service.authenticate(request)).toEqual({
+        ...owner,
+        credential: 'signature',
+        credentialId: credentials?.fingerprint,
+      });
     }
   });
 

@@ -11,6 +11,8 @@ export interface User {
   readonly login: string;
   readonly passcode: string;
   readonly owner: { readonly tenancyId: string; readonly userId: string };
+  readonly apiKeyId: string;
+  readonly authTokenId: string;
 }
 
 /** A user of a tenancy of its own with one credential of each kind. */
@@ -21,10 +23,11 @@ export async function makeUser(functions: IdentityFunctions): Promise<User> {
   const signer = { ...makeSigner(), ...owner };
   await functions.addSigningKey(signer, signer.publicKey.export({ type: 'spki', format: 'pem' }).toString());
   const apiKey = makeApiKey();
-  await functions.addApiKey(tenancy.id, user.id, apiKey.prefix, apiKey.digest);
+  const { id: apiKeyId } = await functions.addApiKey(tenancy.id, user.id, apiKey.prefix, apiKey.digest);
   const token = makeAuthToken();
-  await functions.addAuthToken(tenancy.id, user.id, token.digest);
-  return { signer, apiKey: apiKey.key, login: `${tenancy.name}/ana`, passcode: token.passcode, owner };
+  const { id: authTokenId } = await functions.addAuthToken(tenancy.id, user.id, token.digest);
+  const login = `${tenancy.name}/ana`;
+  return { signer, apiKey: apiKey.key, login, passcode: token.passcode, owner, apiKeyId, authTokenId };
 }
 
 /** A request with a bearer key, as the server sees it. */

@@ -192,6 +192,15 @@ describe('the answers', () => {
       await blocker.end();
     }
     await expectAnswer('deleteQueue', 202, queue);
+    await expectAnswer('listAuditEvents', 200, '/auditEvents?limit=1000');
+    await expectAnswer('listAuditEvents', 400, '/auditEvents?outcome=x');
+    const audit = await expectAnswer('exportAuditEvents', 200, '/auditEvents/actions/export');
+    const event = operations.get('exportAuditEvents')!.responses['200']!.content!['application/x-ndjson']!.schema;
+    expect(audit.text).toMatch(/"before"/);
+    for (const text of audit.text.split('\n').filter(Boolean)) {
+      expect([text, validator.problems(event, JSON.parse(text))]).toEqual([text, null]);
+    }
+    await expectAnswer('exportAuditEvents', 400, '/auditEvents/actions/export?limit=0');
     await expectAnswer('getStats', 404, `${queue}x/stats`);
   });
 

@@ -27,6 +27,7 @@ const CHANGE = {
   answerHeaders: ['opc-work-request-id'],
 } as const;
 const PAGE = ['limit', 'page'] as const;
+const AUDIT = ['timeAfter', 'timeBefore', 'operation', 'userId', 'targetId', 'outcome'] as const;
 const PEEK = ['channelFilter', 'consumerGroupId', 'messageId', 'filter', 'createdAfter', 'createdBefore'] as const;
 
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
@@ -275,6 +276,24 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     contentType: 'application/x-ndjson',
     permission: 'use queue-pull',
   },
+  listAuditEvents: {
+    method: 'GET',
+    path: '/20210201/auditEvents',
+    query: [...AUDIT, ...PAGE],
+    success: 200,
+    answer: 'AuditEventCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect audit',
+  },
+  exportAuditEvents: {
+    method: 'GET',
+    path: '/20210201/auditEvents/actions/export',
+    query: [...AUDIT, 'limit'],
+    success: 200,
+    answer: 'AuditEvent',
+    contentType: 'application/x-ndjson',
+    permission: 'read audit',
+  },
 };
 
 /** [type, minimum, maximum, default] of integers; undefined where the contract says nothing. */
@@ -309,6 +328,8 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'listChannels?limit': [1, 1000, 100],
   'peekMessages?limit': [1, 100, 20],
   'exportDeadLetters?limit': [1, 1_000_000_000],
+  'listAuditEvents?limit': [1, 1000, 100],
+  'exportAuditEvents?limit': [1, 1_000_000_000],
 };
 
 /** [minimum, maximum] of the length of strings. */
@@ -327,6 +348,8 @@ export const TEXTS: Readonly<Record<string, readonly [number, number]>> = {
   'listQueues?displayName': [1, 255],
   'peekMessages?filter': [1, 2000],
   'exportDeadLetters?filter': [1, 2000],
+  'listAuditEvents?operation': [1, 100],
+  'exportAuditEvents?operation': [1, 100],
   'createQueue:opc-retry-token': [1, 64],
   'createConsumerGroup:opc-retry-token': [1, 64],
   'putMessages:opc-retry-token': [1, 64],
@@ -371,6 +394,9 @@ export const ENUMS: Readonly<Record<string, readonly string[]>> = {
     // Ours.
     'REDRIVE_MESSAGES',
   ],
+  'AuditEvent.outcome': ['SUCCEEDED', 'REFUSED'],
+  'listAuditEvents?outcome': ['SUCCEEDED', 'REFUSED'],
+  'exportAuditEvents?outcome': ['SUCCEEDED', 'REFUSED'],
   'PeekedMessage.state': ['VISIBLE', 'IN_FLIGHT', 'DELAYED'],
   'WorkRequestResource.actionType': ['CREATED', 'UPDATED', 'DELETED', 'IN_PROGRESS', 'RELATED'],
 };
@@ -549,6 +575,25 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   QueueStats: ['queue', 'dlq', 'channelId?', 'consumerGroupId?'],
   Stats: ['visibleMessages', 'inFlightMessages', 'delayedMessages', 'sizeInBytes'],
   ChannelCollection: ['items'],
+  AuditEventCollection: ['items'],
+  AuditEvent: [
+    'id',
+    'timeCreated',
+    'operation',
+    'outcome',
+    'code?',
+    'targetIds',
+    'compartmentId?',
+    'userId?',
+    'credential?',
+    'credentialId?',
+    'address?',
+    'requestId?',
+    'databaseRole',
+    'before?',
+    'after?',
+    'parameters?',
+  ],
   Error: ['code', 'message'],
 };
 

@@ -25,6 +25,48 @@ comment on table towpath.api_key is 'Bearer keys of users, as digests.';
 
 CREATE INDEX api_key_by_user ON towpath.api_key USING btree (tenancy_id, user_id);
 
+create table towpath.audit_event (
+  id bigint not null generated always as identity,
+  tenancy_id text collate "C",
+  time_created timestamp with time zone not null default clock_timestamp(),
+  operation text not null,
+  outcome text not null default 'SUCCEEDED'::text,
+  code text,
+  compartment_id text collate "C",
+  target_ids text[] collate "C" not null default '{}'::text[],
+  user_id text collate "C",
+  credential text,
+  credential_id text,
+  address text,
+  request_id text,
+  database_role text not null default SESSION_USER,
+  before jsonb,
+  after jsonb,
+  parameters jsonb,
+  constraint audit_event_pkey PRIMARY KEY (id),
+  constraint only_refusals_have_a_code CHECK (((outcome = 'REFUSED'::text) = (code IS NOT NULL))),
+  constraint outcome_is_known CHECK ((outcome = ANY (ARRAY['SUCCEEDED'::text, 'REFUSED'::text])))
+);
+
+comment on table towpath.audit_event is 'The audit log. Append-only: rows are never changed, and go only when they are older than the retention (forget_audit_events). Written by triggers with the change itself, and by pods after a refusal.';
+comment on column towpath.audit_event.operation is 'The operation of the API, also where the change was made by SQL.';
+comment on column towpath.audit_event.code is 'Of a refusal: the service code that it was answered with.';
+comment on column towpath.audit_event.target_ids is 'OCIDs of what the operation was about, the most particular one first.';
+comment on column towpath.audit_event.user_id is 'Null where the change was made by SQL, or where nobody knows who it was.';
+comment on column towpath.audit_event.credential is 'How the caller proved who they are: signature, api-key, …; database-role for a change by SQL; null: there was none.';
+comment on column towpath.audit_event.credential_id is 'The fingerprint of the signing key, or the OCID of the API key or token.';
+comment on column towpath.audit_event.address is 'The address of the peer: of the pod''s client, or of the database''s where the change was made by SQL (local: a socket).';
+comment on column towpath.audit_event.database_role is 'Who was logged in to the database: the pods'' role, or somebody at psql. No request can say otherwise.';
+comment on column towpath.audit_event.before is 'Settings before the change; null where there were none.';
+comment on column towpath.audit_event.after is 'Settings after the change; null where there are none.';
+comment on column towpath.audit_event.parameters is 'What was asked for, where it is no setting: a purge''s range, ids of dead letters.';
+
+CREATE INDEX audit_event_by_age ON towpath.audit_event USING btree (time_created);
+CREATE INDEX audit_event_by_target ON towpath.audit_event USING gin (target_ids);
+CREATE INDEX audit_event_by_tenancy ON towpath.audit_event USING btree (tenancy_id, time_created, id);
+
+CREATE TRIGGER audit_event_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON towpath.audit_event FOR EACH STATEMENT EXECUTE FUNCTION towpath.refuse_audit_change();
+
 create table towpath.auth_token (
   id text collate "C" not null,
   user_id text collate "C" not null,
@@ -88,6 +130,8 @@ CREATE INDEX consumer_group_by_name ON towpath.consumer_group USING btree (tenan
 CREATE INDEX consumer_group_by_time ON towpath.consumer_group USING btree (tenancy_id, time_created, queue_id, id);
 CREATE INDEX consumer_group_deleted ON towpath.consumer_group USING btree (time_updated) WHERE (lifecycle_state = 'DELETED'::text);
 CREATE UNIQUE INDEX consumer_group_name_is_unique ON towpath.consumer_group USING btree (queue_id, lower(display_name)) WHERE (lifecycle_state <> ALL (ARRAY['DELETING'::text, 'DELETED'::text]));
+
+CREATE TRIGGER consumer_group_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.consumer_group FOR EACH ROW EXECUTE FUNCTION towpath.audit_consumer_group();
 
 create table towpath.deduplication (
   queue_id bigint not null,
@@ -295,6 +339,8 @@ CREATE INDEX queue_by_name ON towpath.queue USING btree (tenancy_id, display_nam
 CREATE INDEX queue_by_time ON towpath.queue USING btree (tenancy_id, time_created, id) WHERE (version > 0);
 CREATE INDEX queue_deleted ON towpath.queue USING btree (time_updated) WHERE (lifecycle_state = 'DELETED'::text);
 
+CREATE TRIGGER queue_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.queue FOR EACH ROW EXECUTE FUNCTION towpath.audit_queue();
+
 create table towpath.retry_token (
   tenancy_id text collate "C" not null,
   token text collate "C" not null,
@@ -360,6 +406,34 @@ create table towpath.user_account (
 
 comment on table towpath.user_account is 'One row per user of a tenancy.';
 
+create table towpath.user_group (
+  id text collate "C" not null,
+  tenancy_id text collate "C" not null,
+  name text collate "C" not null,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  constraint user_group_pkey PRIMARY KEY (id),
+  constraint user_group_is_of_one_tenancy UNIQUE (tenancy_id, id),
+  constraint user_group_name_is_unique_in_its_tenancy UNIQUE (tenancy_id, name),
+  constraint user_group_name_has_1_to_100_characters CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+  constraint user_group_tenancy_exists FOREIGN KEY (tenancy_id) REFERENCES towpath.tenancy(id)
+);
+
+comment on table towpath.user_group is 'One row per group of users of a tenancy.';
+
+create table towpath.user_group_member (
+  tenancy_id text collate "C" not null,
+  group_id text collate "C" not null,
+  user_id text collate "C" not null,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  constraint user_group_member_pkey PRIMARY KEY (group_id, user_id),
+  constraint user_group_member_group_exists FOREIGN KEY (tenancy_id, group_id) REFERENCES towpath.user_group(tenancy_id, id) ON DELETE CASCADE,
+  constraint user_group_member_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
+);
+
+comment on table towpath.user_group_member is 'Which users are in which groups.';
+
+CREATE INDEX user_group_member_by_user ON towpath.user_group_member USING btree (tenancy_id, user_id);
+
 create table towpath.work_request (
   id bigint not null generated always as identity,
   ocid text collate "C" not null,
@@ -393,6 +467,9 @@ CREATE INDEX work_request_by_tenancy ON towpath.work_request USING btree (tenanc
 CREATE INDEX work_request_finished ON towpath.work_request USING btree (time_finished) WHERE (time_finished IS NOT NULL);
 CREATE INDEX work_request_unfinished ON towpath.work_request USING btree (id) WHERE (time_finished IS NULL);
 
+CREATE TRIGGER cancellations_are_recorded AFTER UPDATE ON towpath.work_request FOR EACH ROW WHEN (((new.status = 'CANCELING'::text) AND (old.status <> 'CANCELING'::text))) EXECUTE FUNCTION towpath.audit_work_request();
+CREATE TRIGGER work_requests_are_recorded AFTER INSERT ON towpath.work_request FOR EACH ROW WHEN ((new.operation_type <> ALL (ARRAY['CREATE_QUEUE'::text, 'UPDATE_QUEUE'::text, 'MOVE_QUEUE'::text, 'DELETE_QUEUE'::text, 'CREATE_CONSUMER_GROUP'::text, 'UPDATE_CONSUMER_GROUP'::text, 'DELETE_CONSUMER_GROUP'::text]))) EXECUTE FUNCTION towpath.audit_work_request();
+
 create table towpath.work_request_error (
   work_request_id bigint not null,
   id bigint not null generated always as identity,
@@ -413,6 +490,30 @@ create table towpath.work_request_log (
 );
 
 comment on table towpath.work_request_log is 'What a work request did, step by step.';
+
+create view towpath.audit_log as
+ SELECT e.time_created,
+    COALESCE(u.name, e.user_id, e.database_role) AS who,
+    e.credential,
+    e.credential_id,
+    e.address,
+    e.operation,
+    COALESCE(e.code, 'done'::text) AS outcome,
+    COALESCE(q.display_name, (e.after ->> 'displayName'::text), (e.before ->> 'displayName'::text)) AS display_name,
+    COALESCE(( SELECT jsonb_object_agg(k.key, jsonb_build_array((e.before -> k.key), (e.after -> k.key))) AS jsonb_object_agg
+           FROM jsonb_object_keys(e.after) k(key)
+          WHERE ((e.before -> k.key) IS DISTINCT FROM (e.after -> k.key))), e.parameters) AS changes,
+    e.target_ids,
+    e.request_id,
+    e.database_role,
+    t.name AS tenancy,
+    e.id
+   FROM (((towpath.audit_event e
+     LEFT JOIN towpath.tenancy t ON ((t.id = e.tenancy_id)))
+     LEFT JOIN towpath.user_account u ON ((u.id = e.user_id)))
+     LEFT JOIN towpath.queue q ON ((q.ocid = e.target_ids[1])));
+
+comment on view towpath.audit_log is 'Who changed what, for people: names rather than OCIDs, and of settings only those that differ, as [before, after]; or what was asked for. Refusals have their code as the outcome. Order by time_created desc, and set a limit.';
 
 create view towpath.channel_stats as
  SELECT q.display_name,
@@ -622,6 +723,192 @@ $function$;
 
 comment on function towpath.append_delivery(jsonb,timestamp with time zone,text) is 'Returns the history (null: none yet) with one delivery more, of which it keeps the latest 20.';
 
+CREATE OR REPLACE FUNCTION towpath.as_caller(caller jsonb, value anyelement)
+ RETURNS anyelement
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform set_config('towpath.caller', coalesce(as_caller.caller::text, ''), true);
+  return value;
+end;
+$function$;
+
+comment on function towpath.as_caller(jsonb,anyelement) is 'Says who is calling, for the audit events of the rest of the transaction, and returns the value: create_queue(as_caller(…, tenancy), …). Fields: userId, credential, credentialId, address, requestId, operation.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_consumer_group()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.consumer_group;
+  v_queue towpath.queue;
+  v_before jsonb;
+  v_after jsonb;
+  v_operation text;
+begin
+  if tg_op <> 'INSERT' then
+    v_group := old;
+    v_before := towpath.consumer_group_settings(v_group);
+  end if;
+  if tg_op <> 'DELETE' then
+    v_group := new;
+    v_after := towpath.consumer_group_settings(v_group);
+  end if;
+  select q.* into v_queue from towpath.queue q where q.id = v_group.queue_id;
+  v_operation := case
+    -- The primary group comes with its queue, or with the capability, which are recorded.
+    when tg_op = 'INSERT' then case when v_group.id <> 0 then 'createConsumerGroup' end
+    -- As of queues; and a group goes with its queue.
+    when tg_op = 'DELETE' then
+      case
+        when v_before ->> 'lifecycleState' <> 'DELETED' and v_queue.lifecycle_state not in ('DELETING', 'DELETED')
+          then 'deleteConsumerGroup'
+      end
+    when v_before - 'lifecycleState' <> v_after - 'lifecycleState' then 'updateConsumerGroup'
+    when v_before = v_after then case when new.version <> old.version then 'updateConsumerGroup' end
+    when new.lifecycle_state = 'DELETING' then 'deleteConsumerGroup'
+    when new.lifecycle_state = 'DELETED' then null
+    else 'updateConsumerGroup'
+  end;
+  if v_operation is not null then
+    perform towpath.record_audit_event(
+      v_operation, v_group.tenancy_id, v_queue.compartment_id, array[v_group.ocid, v_queue.ocid], v_before, v_after
+    );
+  end if;
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_consumer_group() is 'Trigger: records every change of a consumer group''s settings, but not what the service does by itself.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_events_are_due(retention_days integer)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select exists (
+    select from towpath.audit_event e
+    where e.time_created < clock_timestamp() - make_interval(days => audit_events_are_due.retention_days)
+  );
+$function$;
+
+comment on function towpath.audit_events_are_due(integer) is 'True while there are audit events older than so many days.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_queue()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_queue towpath.queue;
+  v_before jsonb;
+  v_after jsonb;
+  v_operation text;
+begin
+  if tg_op <> 'INSERT' then
+    v_queue := old;
+    v_before := towpath.queue_settings(v_queue);
+  end if;
+  if tg_op <> 'DELETE' then
+    v_queue := new;
+    v_after := towpath.queue_settings(v_queue);
+  end if;
+  v_operation := case
+    when tg_op = 'INSERT' then 'createQueue'
+    -- What has reached the state DELETED was recorded when its deletion began.
+    when tg_op = 'DELETE' then case when v_before ->> 'lifecycleState' <> 'DELETED' then 'deleteQueue' end
+    when v_before ->> 'compartmentId' <> v_after ->> 'compartmentId' then 'changeQueueCompartment'
+    when v_before - 'lifecycleState' <> v_after - 'lifecycleState' then 'updateQueue'
+    when v_before = v_after then
+      -- An update that changes nothing is one too; what leaves the version alone is none. Only the caller knows which.
+      case when new.version <> old.version then coalesce(towpath.caller() ->> 'operation', 'updateQueue') end
+    when new.lifecycle_state = 'DELETING' then 'deleteQueue'
+    -- A purge is recorded with its work request, which says of what. Its end, and that of a deletion, is nobody's doing.
+    when new.lifecycle_state in ('UPDATING', 'DELETED') or old.lifecycle_state = 'UPDATING' then null
+    else 'updateQueue'
+  end;
+  if v_operation is not null then
+    perform towpath.record_audit_event(
+      v_operation, v_queue.tenancy_id, v_queue.compartment_id, array[v_queue.ocid], v_before, v_after
+    );
+  end if;
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_queue() is 'Trigger: records every change of a queue''s settings, but not what the service does by itself.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_work_request()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_queue_ocid constant text := (select q.ocid from towpath.queue q where q.id = new.queue_id);
+  v_selection constant jsonb := coalesce(new.parameters -> 'selection', '{}');
+begin
+  if tg_op = 'UPDATE' then
+    perform towpath.record_audit_event(
+      'cancelWorkRequest', new.tenancy_id, new.compartment_id, array[new.ocid, v_queue_ocid]
+    );
+  elsif new.operation_type = 'PURGE_QUEUE' then
+    perform towpath.record_audit_event(
+      'purgeQueue', new.tenancy_id, new.compartment_id, array[v_queue_ocid, new.ocid],
+      parameters => jsonb_strip_nulls(jsonb_build_object(
+        'purgeType', new.parameters -> 'purgeType',
+        'channelIds', new.parameters -> 'channelIds',
+        'consumerGroupId', new.parameters -> 'consumerGroupId'
+      ))
+    );
+  elsif new.operation_type = 'REDRIVE_MESSAGES' then
+    perform towpath.record_audit_event(
+      'redriveDeadLetters', new.tenancy_id, new.compartment_id,
+      array[
+        v_queue_ocid,
+        (select q.ocid from towpath.queue q where q.id = (new.parameters -> 'target' ->> 'queueId')::bigint),
+        new.ocid
+      ],
+      -- The text of a filter has values of properties in it: only that there is one.
+      parameters => jsonb_strip_nulls(jsonb_build_object(
+        'messageIds', v_selection -> 'messageIds',
+        'channelIds', v_selection -> 'channelIds',
+        'createdBefore', v_selection -> 'createdBefore',
+        'createdAfter', v_selection -> 'createdAfter',
+        'diedBefore', v_selection -> 'diedBefore',
+        'diedAfter', v_selection -> 'diedAfter',
+        'hasFilter', v_selection ? 'filterPath',
+        'targetChannelId', new.parameters -> 'target' -> 'channelId',
+        'isDryRun', new.parameters -> 'redrive' -> 'isDryRun',
+        'messagesPerSecond', new.parameters -> 'redrive' -> 'messagesPerSecond'
+      ))
+    );
+  else
+    -- Of a kind that is not known here: REENCRYPT_QUEUE is reencryptQueue. What its parameters may hold is not known either.
+    perform towpath.record_audit_event(
+      lower(left(new.operation_type, 1)) || substr(replace(initcap(replace(new.operation_type, '_', ' ')), ' ', ''), 2),
+      new.tenancy_id, new.compartment_id, array[v_queue_ocid, new.ocid]
+    );
+  end if;
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_work_request() is 'Trigger: records what begins with a work request rather than with a change of settings (purges, redrives), and its cancellation.';
+
+CREATE OR REPLACE FUNCTION towpath.caller()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select nullif(current_setting('towpath.caller', true), '')::jsonb;
+$function$;
+
+comment on function towpath.caller() is 'What as_caller has said in this transaction; null: nothing, so that it is somebody at psql.';
+
 CREATE OR REPLACE FUNCTION towpath.cancel_work_request(tenancy_id text, work_request_ocid text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -825,6 +1112,24 @@ end;
 $function$;
 
 comment on function towpath.check_user(text,text) is 'TP404 where the user is not one of the tenancy''s.';
+
+CREATE OR REPLACE FUNCTION towpath.consumer_group_settings(consumer_group towpath.consumer_group)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select jsonb_build_object(
+    'displayName', (consumer_group).display_name,
+    'lifecycleState', (consumer_group).lifecycle_state,
+    'filter', (consumer_group).filter,
+    'deadLetterQueueDeliveryCount', (consumer_group).dead_letter_queue_delivery_count,
+    'freeformTags', (consumer_group).freeform_tags,
+    'definedTags', (consumer_group).defined_tags
+  );
+$function$;
+
+comment on function towpath.consumer_group_settings(towpath.consumer_group) is 'The settings of a consumer group as the audit log has them, named as in the API.';
 
 CREATE OR REPLACE FUNCTION towpath.count_delayed(queue_id bigint, consumer_group_id bigint DEFAULT 0, channel_id text DEFAULT NULL::text, at_most integer DEFAULT 100000)
  RETURNS bigint
@@ -1253,6 +1558,15 @@ begin
     unnest(v_deletable),
     towpath.delete_messages(delete_dead_letters.queue_id, delete_dead_letters.consumer_group_id, true, v_deletable, v_numbers)
   ) d(id, deleted);
+  -- Neither what was not there nor a list without end.
+  if cardinality(v_ids) > 0 then
+    perform towpath.record_dead_letter_event(
+      'deleteDeadLetters', delete_dead_letters.queue_id, delete_dead_letters.consumer_group_id,
+      jsonb_build_object(
+        'messageIds', to_jsonb(v_deleted[1:1000]), 'deleted', cardinality(v_deleted), 'asked', cardinality(ids)
+      )
+    );
+  end if;
   return query
   select case
     when u.id = any (v_deleted) then 'deleted'
@@ -1721,6 +2035,38 @@ end;
 $function$;
 
 comment on function towpath.fold_message_deltas(bigint,integer) is 'Adds changes to the totals of a queue. Returns how many; call again while that is the batch.';
+
+CREATE OR REPLACE FUNCTION towpath.forget_audit_events(retention_days integer, batch integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_old timestamptz;
+  v_count integer;
+begin
+  if retention_days is null or retention_days < 1 then
+    perform towpath.fail('TP400', 'retention_days: must be 1 at least: what happened today is not forgotten');
+  end if;
+  v_old := clock_timestamp() - make_interval(days => retention_days);
+  -- For the trigger, and for this statement only. (An ordinary role may not write such a setting into the function's head.)
+  perform set_config('towpath.forgets_audit_events', 'on', true);
+  with old as (
+    select e.id from towpath.audit_event e
+    where e.time_created < v_old order by e.time_created limit batch for update skip locked
+  )
+  delete from towpath.audit_event e using old o where e.id = o.id;
+  get diagnostics v_count = row_count;
+  perform set_config('towpath.forgets_audit_events', '', true);
+  return v_count;
+end;
+$function$;
+
+comment on function towpath.forget_audit_events(integer,integer) is 'Removes the oldest audit events that are older than so many days (1 at least), a batch at most, and returns how many. The only way to remove any. TP400.';
 
 CREATE OR REPLACE FUNCTION towpath.forget_deduplications(batch integer DEFAULT 5000)
  RETURNS integer
@@ -2191,6 +2537,32 @@ end;
 $function$;
 
 comment on function towpath.last_id_created_before(bigint,bigint,boolean,timestamp with time zone) is 'An id up to which every message (dead_letter: dead letter) of the queue and group was created before this time; 0: none was. Some seconds short of the exact one, because ids follow time only closely. Looks at the index some 50 times, however many there are.';
+
+CREATE OR REPLACE FUNCTION towpath.list_audit_events(tenancy_id text, time_after timestamp with time zone DEFAULT NULL::timestamp with time zone, time_before timestamp with time zone DEFAULT NULL::timestamp with time zone, operation text DEFAULT NULL::text, user_id text DEFAULT NULL::text, target_id text DEFAULT NULL::text, outcome text DEFAULT NULL::text, before_time timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id bigint DEFAULT NULL::bigint, max_events integer DEFAULT 100)
+ RETURNS SETOF towpath.audit_event
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+begin
+  return query
+  select e.*
+  from towpath.audit_event e
+  where e.tenancy_id = list_audit_events.tenancy_id
+    and (list_audit_events.time_after is null or e.time_created >= list_audit_events.time_after)
+    and (list_audit_events.time_before is null or e.time_created < list_audit_events.time_before)
+    and (before_id is null or (e.time_created, e.id) < (before_time, before_id))
+    and (list_audit_events.operation is null or e.operation = list_audit_events.operation)
+    and (list_audit_events.user_id is null or e.user_id = list_audit_events.user_id)
+    and (list_audit_events.target_id is null or e.target_ids @> array[list_audit_events.target_id])
+    and (list_audit_events.outcome is null or e.outcome = list_audit_events.outcome)
+  order by e.time_created desc, e.id desc
+  limit max_events;
+end;
+$function$;
+
+comment on function towpath.list_audit_events(text,timestamp with time zone,timestamp with time zone,text,text,text,text,timestamp with time zone,bigint,integer) is 'Returns audit events of a tenancy, newest first, filtered (null: not; time_after inclusive, time_before exclusive), older than the cursor (before_time with before_id), at most max_events.';
 
 CREATE OR REPLACE FUNCTION towpath.list_channels(queue_id bigint, consumer_group_id bigint DEFAULT 0, dead_letter boolean DEFAULT false, channel_id text DEFAULT NULL::text, after_channel_id text DEFAULT ''::text, max_channels integer DEFAULT 1000)
  RETURNS SETOF text
@@ -3442,6 +3814,32 @@ comment on function towpath.queue_id(text) is 'The number of the queue with this
 
 revoke execute on function towpath.queue_id(text) from public;
 
+CREATE OR REPLACE FUNCTION towpath.queue_settings(queue towpath.queue)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select jsonb_build_object(
+    'displayName', (queue).display_name,
+    'compartmentId', (queue).compartment_id,
+    'lifecycleState', (queue).lifecycle_state,
+    'retentionInSeconds', (queue).retention_in_seconds,
+    'visibilityInSeconds', (queue).visibility_in_seconds,
+    'timeoutInSeconds', (queue).timeout_in_seconds,
+    'channelConsumptionLimit', (queue).channel_consumption_limit,
+    'deadLetterQueueDeliveryCount', (queue).dead_letter_queue_delivery_count,
+    'customEncryptionKeyId', (queue).custom_encryption_key_id,
+    'deduplicationWindowInSeconds', (queue).deduplication_window_in_seconds,
+    'acceptUnsealed', (queue).accept_unsealed,
+    'capabilities', (queue).capabilities,
+    'freeformTags', (queue).freeform_tags,
+    'definedTags', (queue).defined_tags
+  );
+$function$;
+
+comment on function towpath.queue_settings(towpath.queue) is 'The settings of a queue as the audit log has them, named as in the API. A setting that is added later is added here too.';
+
 CREATE OR REPLACE FUNCTION towpath.queues_with_message_deltas(max_queues integer DEFAULT 1000)
  RETURNS SETOF bigint
  LANGUAGE plpgsql
@@ -3546,6 +3944,58 @@ $function$;
 
 comment on function towpath.ranges_with_expired_messages(integer) is 'Returns queues and consumer groups whose oldest message has expired, for sweep_expired_messages.';
 
+CREATE OR REPLACE FUNCTION towpath.record_audit_event(operation text, tenancy_id text, compartment_id text, target_ids text[], before jsonb DEFAULT NULL::jsonb, after jsonb DEFAULT NULL::jsonb, parameters jsonb DEFAULT NULL::jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_caller constant jsonb := towpath.caller();
+begin
+  insert into towpath.audit_event (
+    tenancy_id, operation, compartment_id, target_ids, user_id, credential, credential_id, address, request_id, before, after,
+    parameters
+  )
+  values (
+    record_audit_event.tenancy_id, record_audit_event.operation, record_audit_event.compartment_id,
+    array_remove(record_audit_event.target_ids, null),
+    v_caller ->> 'userId',
+    case when v_caller is null then 'database-role' else v_caller ->> 'credential' end,
+    v_caller ->> 'credentialId',
+    coalesce(v_caller ->> 'address', host(inet_client_addr()), 'local'),
+    v_caller ->> 'requestId', record_audit_event.before, record_audit_event.after, record_audit_event.parameters
+  );
+end;
+$function$;
+
+comment on function towpath.record_audit_event(text,text,text,text[],jsonb,jsonb,jsonb) is 'Writes down a change of the control plane, with who is calling (as_caller; without it the database role). Part of the transaction: rolled back with it. Never give it contents, properties or secrets.';
+
+CREATE OR REPLACE FUNCTION towpath.record_dead_letter_event(operation text, queue_id bigint, consumer_group_id bigint, parameters jsonb, target_queue_id bigint DEFAULT NULL::bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_queue towpath.queue;
+begin
+  select q.* into v_queue from towpath.queue q where q.id = record_dead_letter_event.queue_id;
+  perform towpath.record_audit_event(
+    record_dead_letter_event.operation, v_queue.tenancy_id, v_queue.compartment_id,
+    array[
+      v_queue.ocid,
+      (select q.ocid from towpath.queue q where q.id = record_dead_letter_event.target_queue_id and q.id <> v_queue.id),
+      (
+        select g.ocid from towpath.consumer_group g
+        where g.queue_id = v_queue.id and g.id = record_dead_letter_event.consumer_group_id
+      )
+    ],
+    parameters => record_dead_letter_event.parameters
+  );
+end;
+$function$;
+
+comment on function towpath.record_dead_letter_event(text,bigint,bigint,jsonb,bigint) is 'Writes down what was done to single dead letters: for delete_dead_letters and resend_dead_letter, and whatever takes their place. Ids and counts only, never contents or properties.';
+
 CREATE OR REPLACE FUNCTION towpath.record_heartbeat(pod_id text, stale_after_seconds double precision DEFAULT 15)
  RETURNS integer
  LANGUAGE plpgsql
@@ -3571,6 +4021,29 @@ end;
 $function$;
 
 comment on function towpath.record_heartbeat(text,double precision) is 'Says that the pod lives, forgets the pods that have not said so for stale_after_seconds, and returns how many live, this one included.';
+
+CREATE OR REPLACE FUNCTION towpath.record_refused_requests(requests jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_count integer;
+begin
+  insert into towpath.audit_event (
+    tenancy_id, operation, outcome, code, target_ids, user_id, credential, credential_id, address, request_id
+  )
+  select r.request ->> 'tenancyId', r.request ->> 'operation', 'REFUSED', r.request ->> 'code',
+    array(select jsonb_array_elements_text(r.request -> 'targetIds')), r.request ->> 'userId', r.request ->> 'credential',
+    r.request ->> 'credentialId', r.request ->> 'address', r.request ->> 'requestId'
+  from jsonb_array_elements(requests) with ordinality r(request, n)
+  order by r.n;
+  get diagnostics v_count = row_count;
+  return v_count;
+end;
+$function$;
+
+comment on function towpath.record_refused_requests(jsonb) is 'Writes down requests that a pod refused, an array in the order in which it did, and returns how many. tenancyId null: the caller is not known.';
 
 CREATE OR REPLACE FUNCTION towpath.record_work_request(queue towpath.queue, operation_type text, action_type text, parameters jsonb DEFAULT '{}'::jsonb, entity_type text DEFAULT 'QUEUE'::text, identifier text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -3847,6 +4320,24 @@ $function$;
 
 comment on function towpath.redrive_to_queue(bigint,bigint,bigint[],bigint,text,integer) is 'Puts dead letters, which the caller has locked, into another queue as new messages (target_channel_id null: each keeps its channel) and deletes them, all in one transaction. One that no consumer group there takes stays. Returns how many were taken. Raises what put_packed_messages raises.';
 
+CREATE OR REPLACE FUNCTION towpath.refuse_audit_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  if tg_op = 'DELETE' and current_setting('towpath.forgets_audit_events', true) = 'on' then
+    return null;
+  end if;
+  perform towpath.fail('TP409', format(
+    'audit_event is append-only: %s is refused; forget_audit_events removes what is older than the retention', lower(tg_op)
+  ));
+  return null;
+end;
+$function$;
+
+comment on function towpath.refuse_audit_change() is 'Trigger: TP409 for update, truncate, and any delete but that of forget_audit_events. It keeps from mistakes and from roles that were granted a part; the owner of the table can drop it, and a superuser can switch it off.';
+
 CREATE OR REPLACE FUNCTION towpath.release_messages(queue_id bigint, consumer_group_id bigint, dead_letter boolean, ids bigint[], receipt_numbers bigint[])
  RETURNS SETOF bigint
  LANGUAGE plpgsql
@@ -4069,6 +4560,14 @@ begin
   );
   perform towpath.notify_visible(
     coalesce(target_queue_id, v_queue.id), v_group_ids, array_fill(v_channel_id, array[cardinality(v_group_ids)])
+  );
+  perform towpath.record_dead_letter_event(
+    'resendDeadLetter', v_queue.id, v_old.consumer_group_id,
+    jsonb_build_object(
+      'messageId', v_old.id, 'newMessageId', resend_dead_letter.id, 'channelId', v_channel_id,
+      'changesContent', resend_dead_letter.content is not null, 'changesProperties', resend_dead_letter.properties is not null
+    ),
+    target_queue_id
   );
   return next;
 end;
