@@ -37,11 +37,9 @@ const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
 /** Throws a TlsError that names the file. */
 export async function readTexts(paths: CertificatePaths): Promise<CertificateTexts> {
-  const [certificate, key, clientCa] = await Promise.all([
-    readText(paths.certificate),
-    readText(paths.key),
-    paths.clientCa === null ? null : readText(paths.clientCa),
-  ]);
+  const certificate = await readText(paths.certificate);
+  const key = await readText(paths.key);
+  const clientCa = paths.clientCa === null ? null : await readText(paths.clientCa);
   return { certificate, key, clientCa, digest: hash('sha256', [certificate, key, clientCa ?? ''].join('\0')) };
 }
 
