@@ -11,6 +11,8 @@ const ALWAYS: Readonly<Record<string, string>> = {
   // Answers hold messages. What may be kept, the files of /docs, says so itself.
   'cache-control': 'no-store',
 };
+/** The one style sheet that Swagger UI puts into the page itself, with its logo. */
+export const LOGO_STYLE = '.logo_small_svg__cls-2{fill:#fff}.logo_small_svg__cls-3{fill:#85ea2d}';
 const TWO_YEARS_IN_SECONDS = 63_072_000;
 
 /** What every answer has, also those that no handler made. */
@@ -43,13 +45,12 @@ export function sendSecurityHeaders(server: FastifyInstance, headers: Readonly<R
  * some, and they load nothing that `img-src` forbids.
  */
 function policyOf(html: string): string {
-  const styles = [...html.matchAll(/<style[^>]*>([\s\S]*?)<\/style>/g)].map(
-    ([, style = '']) => `'sha256-${hash('sha256', style, 'base64')}'`,
-  );
+  const inPage = [...html.matchAll(/<style[^>]*>([\s\S]*?)<\/style>/g)].map(([, style = '']) => style);
+  const styles = [...inPage, LOGO_STYLE].map((style) => `'sha256-${hash('sha256', style, 'base64')}'`);
   return [
     "default-src 'none'",
     "script-src 'self'",
-    `style-src-elem 'self' ${styles.join(' ')}`.trimEnd(),
+    `style-src-elem 'self' ${styles.join(' ')}`,
     "style-src-attr 'unsafe-inline'",
     "img-src 'self' data:",
     "font-src 'self'",

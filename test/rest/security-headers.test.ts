@@ -1,4 +1,8 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { LOGO_STYLE } from '../../src/rest/security-headers.js';
+import { ROOT } from '../docs/documents.js';
 import { operationsOf, type Document } from '../openapi/document.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { Client, parseAnswer, sendBytes, type Answer } from './support.js';
@@ -93,6 +97,7 @@ describe('what every answer has for browsers', () => {
       for (const [, style = ''] of styles) {
         expect(policy).toContain(`'sha256-${createHash('sha256').update(style).digest('base64')}'`);
       }
+      expect(policy).toContain(createHash('sha256').update(LOGO_STYLE).digest('base64'));
       expect(page.text).not.toMatch(/<script(?![^>]*\bsrc=)[^>]*>/);
       expect(page.text).not.toMatch(/\son\w+\s*=/);
       const files = [...page.text.matchAll(/(?:src|href)=["']([^"']+)["']/g)].map(([, file = '']) => file);
@@ -105,6 +110,11 @@ describe('what every answer has for browsers', () => {
       }
     }
   });
+});
+
+it("knows Swagger UI's own style sheet as it is in this version of it", () => {
+  const bundle = readFileSync(path.join(ROOT, 'node_modules/swagger-ui-dist/swagger-ui-standalone-preset.js'), 'utf8');
+  expect(bundle).toContain(LOGO_STYLE);
 });
 
 describe('calls from web pages of other origins', () => {
