@@ -20,6 +20,9 @@ const rows: readonly Row[] = marked('configuration')
     return { name, default: byDefault, unit, values };
   });
 
+/** A list is told by what is in it. */
+const told = (environment: NodeJS.ProcessEnv): unknown[] => Object.values(readConfiguration(environment)).flat();
+
 describe("the README's configuration table", () => {
   it('lists the variables that there are, in their order', () => {
     const source = readText('src/config/environment.ts');
@@ -41,8 +44,6 @@ describe("the README's configuration table", () => {
           : name.endsWith('_FILE')
             ? '/run/secrets/file'
             : 123_456;
-    // A list is told by what is in it.
-    const told = (environment: NodeJS.ProcessEnv): unknown[] => Object.values(readConfiguration(environment)).flat();
     expect(told({})).not.toContain(value);
     expect(told({})).toContain(null);
     expect(told({ [name]: String(value) })).toContain(value);

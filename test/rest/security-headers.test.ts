@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import path from 'node:path';
+import { join } from 'node:path';
 import { LOGO_STYLE } from '../../src/rest/security-headers.js';
 import { ROOT } from '../docs/documents.js';
 import { operationsOf, type Document } from '../openapi/document.js';
@@ -15,6 +15,18 @@ const EXPECTED = {
 };
 const STRICT = "default-src 'none'; frame-ancestors 'none'";
 
+const expectHeaders = (answer: Answer, policy = STRICT): void => {
+  expect(answer.headers).toMatchObject({
+    ...EXPECTED,
+    'content-security-policy': policy,
+    'cache-control': 'no-store',
+  });
+  expect(answer.headers).not.toHaveProperty('strict-transport-security');
+  expect(Object.keys(answer.headers).filter((name) => name.startsWith('access-control-'))).toEqual([]);
+  expect(answer.headers).not.toHaveProperty('server');
+  expect(answer.headers).not.toHaveProperty('x-powered-by');
+};
+
 describe('what every answer has for browsers', () => {
   let pods: TestPods;
   let client: Client;
@@ -27,18 +39,6 @@ describe('what every answer has for browsers', () => {
     client.close();
     await pods.stop();
   });
-
-  const expectHeaders = (answer: Answer, policy = STRICT): void => {
-    expect(answer.headers).toMatchObject({
-      ...EXPECTED,
-      'content-security-policy': policy,
-      'cache-control': 'no-store',
-    });
-    expect(answer.headers).not.toHaveProperty('strict-transport-security');
-    expect(Object.keys(answer.headers).filter((name) => name.startsWith('access-control-'))).toEqual([]);
-    expect(answer.headers).not.toHaveProperty('server');
-    expect(answer.headers).not.toHaveProperty('x-powered-by');
-  };
 
   it('is there on all routes, with credentials and without', async () => {
     const document = (await client.call({ path: '/openapi.json', root: true })).json as unknown as Document;
@@ -113,7 +113,7 @@ describe('what every answer has for browsers', () => {
 });
 
 it("knows Swagger UI's own style sheet as it is in this version of it", () => {
-  const bundle = readFileSync(path.join(ROOT, 'node_modules/swagger-ui-dist/swagger-ui-standalone-preset.js'), 'utf8');
+  const bundle = readFileSync(join(ROOT, 'node_modules/swagger-ui-dist/swagger-ui-standalone-preset.js'), 'utf8');
   expect(bundle).toContain(LOGO_STYLE);
 });
 

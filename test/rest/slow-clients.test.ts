@@ -1,9 +1,13 @@
 import { connect, type Socket } from 'node:net';
-import type { Server } from 'node:http';
 import type { Pod } from '../../src/app.js';
 import { until } from '../pods/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { Client, expectError, parseAnswer, sendBytes } from './support.js';
+
+const metric = async (from: Client, name: string): Promise<number> => {
+  const { text } = await from.call({ path: '/metrics', root: true });
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
+};
 
 describe('clients that hold connections', () => {
   let pods: TestPods;
@@ -46,13 +50,8 @@ describe('clients that hold connections', () => {
       });
       socket.once('error', reject);
     });
-  const metric = async (from: Client, name: string): Promise<number> => {
-    const { text } = await from.call({ path: '/metrics', root: true });
-    return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
-  };
-
   it('by sending the head of a request byte by byte are refused with 408, or by sending none', async () => {
-    const server = pod.app.getHttpServer() as unknown as Server;
+    const server = pod.app.getHttpServer();
     expect(server.headersTimeout).toBe(20_000);
     expect(server.requestTimeout).toBe(60_000);
     // The rest takes as long as it takes.

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { connect as connectTls } from 'node:tls';
-import { ROOT } from '../docs/documents.js';
+import { readText, ROOT } from '../docs/documents.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { sendBytes } from '../rest/support.js';
 import { Authority, CertificateFolder } from './authority.js';
@@ -194,6 +194,22 @@ describe('certificates of clients', () => {
     const refused = await call(1, stranger.issue('client'));
     expect(refused).toMatchObject({ status: 401 });
     expect(refused.text).toMatch(/NotAuthenticated.*client certificate/);
+  });
+
+  it("leave the image's health check as it is", async () => {
+    const [, command = ''] = /^HEALTHCHECK[\s\S]*?CMD (\[.*\])$/m.exec(readText('Dockerfile')) ?? [];
+    const [, ...options] = JSON.parse(command) as string[];
+    const check = (port: number, environment: Record<string, string>): Promise<number> =>
+      promisify(execFile)(process.execPath, options, { env: { TOWPATH_PORT: String(port), ...environment } }).then(
+        () => 0,
+        ({ code }: { code: number }) => code,
+      );
+    for (const { port } of pods.pods) {
+      expect(await check(port, files.environment)).toBe(0);
+      expect(await check(port, { TOWPATH_TLS_SELF_SIGNED: '1' })).toBe(0);
+      expect(await check(port, {})).toBe(1);
+    }
+    expect(await check(1, files.environment)).toBe(1);
   });
 
   it('do not stand for credentials', async () => {

@@ -11,6 +11,9 @@ import { startTestPods } from '../support/pod.js';
 import { ensureSelfSigned, selfSignedPaths } from '../../src/tls/self-signed.js';
 import { TlsClient } from './client.js';
 
+const url = (environment: Record<string, string>): string =>
+  new PublicEndpoint(readConfiguration({ TOWPATH_PORT: '1', ...environment })).url;
+
 describe('a self-made certificate', () => {
   let folder: string;
   beforeEach(() => {
@@ -85,8 +88,6 @@ describe('a self-made certificate', () => {
   });
 
   it('makes the public address https', () => {
-    const url = (environment: Record<string, string>): string =>
-      new PublicEndpoint(readConfiguration({ TOWPATH_PORT: '1', ...environment })).url;
     expect(url({})).toBe('http://127.0.0.1:1');
     expect(url({ TOWPATH_TLS_SELF_SIGNED: '1', TOWPATH_HOST: '::' })).toBe('https://127.0.0.1:1');
     expect(url({ TOWPATH_TLS_CERT_FILE: '/x', TOWPATH_TLS_KEY_FILE: '/y', TOWPATH_HOST: '::1' })).toBe(
