@@ -37,8 +37,9 @@ ENV NODE_ENV=production \
 USER node
 VOLUME /var/lib/towpath
 EXPOSE 8080 61613
-# Whether the process answers, never whether the database does: that is /readyz, for the load balancer.
+# Whether the process answers, never whether the database does: that is /readyz, for the load balancer. One that asks for
+# a certificate of ours does answer. With TLS the image has no openssl: TOWPATH_TLS_SELF_SIGNED is for development outside of it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.TOWPATH_PORT || 8080) + '/livez').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "const e = process.env; const tls = e.TOWPATH_TLS_CERT_FILE || e.TOWPATH_TLS_SELF_SIGNED === '1'; require(tls ? 'https' : 'http').get({ host: '127.0.0.1', port: e.TOWPATH_PORT || 8080, path: '/livez', rejectUnauthorized: false }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', ({ code }) => process.exit(/CERTIFICATE_REQUIRED/.test(code) ? 0 : 1))"]
 ENTRYPOINT ["tini", "--"]
 CMD ["node", "--enable-source-maps", "dist/main.js"]

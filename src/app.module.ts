@@ -54,7 +54,9 @@ import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
 import { ContractPipe } from './rest/contract.pipe.js';
 import { JsonLines } from './rest/json-lines.js';
+import { Connections } from './rest/connections.js';
 import { PageTokens } from './rest/page-token.js';
+import { SERVER_CERTIFICATE, type ServerCertificate } from './tls/server-certificate.js';
 import { WorkRequestRunner } from './work-requests/work-request-runner.js';
 import { WorkRequestsController } from './work-requests/work-requests.controller.js';
 import { WorkRequestsService } from './work-requests/work-requests.service.js';
@@ -66,17 +68,23 @@ export interface Foundations {
   readonly notifications: Notifications;
   readonly seal: TokenSeal;
   readonly memory: MemoryBudget;
+  readonly connections: Connections;
+  /** Null: the pod speaks no TLS. */
+  readonly certificate: ServerCertificate | null;
 }
 
 @Module({})
 class FoundationsModule {
-  static of({ configuration, database, notifications, seal, memory }: Foundations): DynamicModule {
+  static of(foundations: Foundations): DynamicModule {
+    const { configuration, database, notifications, seal, memory, connections, certificate } = foundations;
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
       { provide: Notifications, useValue: notifications },
       { provide: TokenSeal, useValue: seal },
       { provide: MemoryBudget, useValue: memory },
+      { provide: Connections, useValue: connections },
+      { provide: SERVER_CERTIFICATE, useValue: certificate },
       PublicEndpoint,
       QueueFunctions,
       ConsumerGroupFunctions,

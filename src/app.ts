@@ -14,6 +14,7 @@ import { IdentityFunctions } from './database/identity-functions.js';
 import { migrate } from './database/migrator.js';
 import { Notifications } from './database/notifications.js';
 import { TokenSeal } from './encryption/token-seal.js';
+import { ensureFirstIdentity, type FirstIdentity } from './identity/first-identity.js';
 import { LivePods } from './limits/live-pods.js';
 import { MemoryBudget } from './memory/memory-budget.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
@@ -21,10 +22,13 @@ import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { Metrics } from './operations/metrics.js';
 import { NestLogger } from './operations/nest-logger.js';
 import { Readiness } from './operations/readiness.js';
+import { Connections } from './rest/connections.js';
 import { describe } from './rest/description.js';
 import { createHttpAdapter } from './rest/http-server.js';
 import { refusalOf } from './rest/refused-operations.js';
 import { BODY_COPIES, maxBodyBytes } from './rest/request-body.js';
+import { loadCertificate } from './tls/load-certificate.js';
+import type { ServerCertificate } from './tls/server-certificate.js';
 
 export const MIGRATIONS = path.resolve(import.meta.dirname, '../migrations');
 const VERSION = '0.1.0';
@@ -34,7 +38,7 @@ const SEAL_SECRET = 'token-seal';
 export interface Pod {
   readonly app: NestFastifyApplication;
   readonly database: Database;
-  /** http://host:port, where it listens. */
+  /** Under which URL clients reach it. */
   readonly url: string;
   readonly port: number;
   /**
@@ -64,7 +68,9 @@ export async function startPod(
     await database.close();
   };
   let app: NestFastifyApplication | null = null;
+  let certificate: ServerCertificate | null = null;
   try {
+    certificate = await loadCertificate(configuration, logger);
     const secret = await new IdentityFunctions(database).shareSecret(SEAL_SECRET, randomBytes(32));
     const memory = new MemoryBudget({
       // Two bodies of the largest size find room in any case.
@@ -72,10 +78,13 @@ export async function startPod(
       waitMs: configuration.bodyMemoryWaitMs,
     });
     const seal = new TokenSeal(secret);
-    const running = await buildApp({ configuration, database, notifications, seal, memory }, logger);
+    const connections = new Connections(configuration.maxConnections);
+    const foundations = { configuration, database, notifications, seal, memory, connections, certificate };
+    const running = await buildApp(foundations, logger);
     app = running;
     await notifications.start();
     await running.listen({ port: configuration.port, host: configuration.host });
+    certificate?.start();
     const address = running.getHttpServer().address() as { port: number };
     const endpoint = running.get(PublicEndpoint);
     endpoint.listensOn(address.port);
@@ -91,6 +100,7 @@ export async function startPod(
       stop: async (): Promise<void> => {
         running.get(Readiness).stop();
         await new Promise((resolve) => setTimeout(resolve, configuration.drainMs));
+        certificate?.stop();
         running.get(WaitingRooms).close();
         await running.get(MaintenanceService).stop();
         await running.close();
@@ -99,9 +109,25 @@ export async function startPod(
       },
     };
   } catch (error) {
+    certificate?.stop();
     await app?.close();
     await closeFoundations();
     throw error;
+  }
+}
+
+/** Makes the first identity where the database has none, without a pod that serves anything. */
+export async function makeFirstIdentity(
+  configuration: Configuration,
+  databaseUrl: string,
+  logger: Logger,
+): Promise<FirstIdentity> {
+  await migrate(databaseUrl, MIGRATIONS, (line) => logger.info(line));
+  const database = new Database(databaseUrl, 2, configuration.databaseWaitMs, () => undefined);
+  try {
+    return await ensureFirstIdentity(database, configuration, new PublicEndpoint(configuration).url, logger);
+  } finally {
+    await database.close();
   }
 }
 
@@ -109,7 +135,7 @@ async function buildApp(
   foundations: Parameters<typeof AppModule.of>[0],
   logger: Logger,
 ): Promise<NestFastifyApplication> {
-  const adapter = createHttpAdapter(foundations.configuration, foundations.memory, logger);
+  const adapter = createHttpAdapter(foundations, logger);
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.of(foundations), adapter, {
     logger: new NestLogger(logger),
     bodyParser: false,
@@ -128,7 +154,12 @@ async function buildApp(
     done();
   });
   const description = describe(app, VERSION);
-  SwaggerModule.setup('docs', app, description, { jsonDocumentUrl: 'openapi.json', yamlDocumentUrl: 'openapi.yaml' });
+  SwaggerModule.setup('docs', app, description, {
+    jsonDocumentUrl: 'openapi.json',
+    yamlDocumentUrl: 'openapi.yaml',
+    // Otherwise it asks a validator on the internet about the description.
+    swaggerOptions: { validatorUrl: null },
+  });
   await app.init();
   return app;
 }

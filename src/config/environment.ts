@@ -14,6 +14,12 @@ const number =
 const integer = number(/^-?\d{1,15}$/, 'an integer');
 const decimal = number(/^-?\d{1,15}(\.\d{1,15})?$/, 'a number');
 const port = integer(0, 65535);
+const flag = z.enum(['0', '1'], { error: 'must be 1 or 0' }).default('0');
+/** Exactly as browsers write it: scheme, host, and a port that is not the scheme's. */
+const isOrigin = (text: string): boolean =>
+  /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text;
+const MODES = ['development', 'production'] as const;
+const CLIENT_CERTIFICATES = ['required', 'optional'] as const;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /**
@@ -32,6 +38,24 @@ const environmentSchema = z.object({
     .url({ protocol: /^https?$/, error: 'must look like https://queues.example.com' })
     .transform((url) => url.replace(/\/+$/, ''))
     .optional(),
+  TOWPATH_MODE: z.enum(MODES, { error: `must be one of ${MODES.join(', ')}` }).default('development'),
+  TOWPATH_ALLOW_EMBEDDED: flag,
+  TOWPATH_TLS_CERT_FILE: z.string().optional(),
+  TOWPATH_TLS_KEY_FILE: z.string().optional(),
+  TOWPATH_TLS_CLIENT_CA_FILE: z.string().optional(),
+  TOWPATH_TLS_CLIENT_CERTIFICATES: z
+    .enum(CLIENT_CERTIFICATES, { error: `must be one of ${CLIENT_CERTIFICATES.join(', ')}` })
+    .default('required'),
+  TOWPATH_TLS_SELF_SIGNED: flag,
+  TOWPATH_BEHIND_PROXY: integer(0, 16).default(0),
+  TOWPATH_CORS_ORIGINS: z
+    .string()
+    .transform((list) => list.split(',').map((origin) => origin.trim()))
+    .refine((origins) => origins.every(isOrigin), {
+      error: 'must be origins with commas between them, such as https://console.example.com,http://localhost:3000',
+    })
+    .optional(),
+  TOWPATH_MAX_CONNECTIONS: integer(1, 1000000).default(16384),
   TOWPATH_LOG_LEVEL: z.enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(', ')}` }).default('info'),
   TOWPATH_POOL_SIZE: integer(2, 200).default(10),
   TOWPATH_DATABASE_WAIT_SECONDS: decimal(0.1, 30).default(3),
@@ -59,6 +83,24 @@ export interface Configuration {
   readonly stompPort: number;
   /** What clients reach this service under, without a slash at the end; null: made of host and port once it listens. */
   readonly publicUrl: string | null;
+  /** In production the pod refuses to start with what is for trying out only (start-checks.ts). */
+  readonly mode: 'development' | 'production';
+  /** The embedded server is meant, in production too. */
+  readonly allowEmbedded: boolean;
+  /** The chain of the server's certificate, PEM; null: no TLS, or a self-made one. */
+  readonly tlsCertFile: string | null;
+  readonly tlsKeyFile: string | null;
+  /** Who must have issued certificates of clients, PEM; null: clients are not asked for any. */
+  readonly tlsClientCaFile: string | null;
+  /** Whether a client without a certificate is let in; one with a wrong one never is. */
+  readonly tlsClientCertificates: 'required' | 'optional';
+  /** A certificate is made in `dataDirectory`. */
+  readonly tlsSelfSigned: boolean;
+  /** How many proxies stand before the pod, whose X-Forwarded-For is believed; 0: none. */
+  readonly proxyHops: number;
+  /** Web pages of these origins may call the service from a browser. */
+  readonly corsOrigins: readonly string[];
+  readonly maxConnections: number;
   readonly logLevel: string;
   readonly poolSize: number;
   /** How long a request may wait for a database connection before it gets 503. */
@@ -122,6 +164,16 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     port: values.TOWPATH_PORT,
     stompPort: values.TOWPATH_STOMP_PORT,
     publicUrl: values.TOWPATH_PUBLIC_URL ?? null,
+    mode: values.TOWPATH_MODE,
+    allowEmbedded: values.TOWPATH_ALLOW_EMBEDDED === '1',
+    tlsCertFile: pathOf(values.TOWPATH_TLS_CERT_FILE),
+    tlsKeyFile: pathOf(values.TOWPATH_TLS_KEY_FILE),
+    tlsClientCaFile: pathOf(values.TOWPATH_TLS_CLIENT_CA_FILE),
+    tlsClientCertificates: values.TOWPATH_TLS_CLIENT_CERTIFICATES,
+    tlsSelfSigned: values.TOWPATH_TLS_SELF_SIGNED === '1',
+    proxyHops: values.TOWPATH_BEHIND_PROXY,
+    corsOrigins: values.TOWPATH_CORS_ORIGINS ?? [],
+    maxConnections: values.TOWPATH_MAX_CONNECTIONS,
     logLevel: values.TOWPATH_LOG_LEVEL,
     poolSize: values.TOWPATH_POOL_SIZE,
     databaseWaitMs: values.TOWPATH_DATABASE_WAIT_SECONDS * 1000,
@@ -139,6 +191,15 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     drainMs: values.TOWPATH_DRAIN_SECONDS * 1000,
     isRunByNpm: present['npm_lifecycle_event'] !== undefined,
   });
+}
+
+function pathOf(file: string | undefined): string | null {
+  return file === undefined ? null : path.resolve(file);
+}
+
+/** Whether the pod itself speaks TLS. */
+export function speaksTls(configuration: Pick<Configuration, 'tlsCertFile' | 'tlsSelfSigned'>): boolean {
+  return configuration.tlsCertFile !== null || configuration.tlsSelfSigned;
 }
 
 /**

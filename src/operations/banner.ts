@@ -11,10 +11,13 @@ export function banner(
   dataDirectory: string,
   identity: FirstIdentity,
   showSecrets: boolean,
+  /** The self-made certificate, which clients have to be told to trust; null: theirs is one that they know. */
+  trust: string | null = null,
 ): string {
   const credentials = path.join(dataDirectory, 'credentials.json');
   const lines = ['', `  Towpath serves queues on ${url}`, ''];
   lines.push(`  API description   ${url}/docs`, `  Database          ${withoutPassword(databaseUrl)}`);
+  if (trust !== null) lines.push(`  Certificate       ${trust} (self-made: clients have to be told to trust it)`);
   if (identity.credentials === null) {
     lines.push('', `  This pod works on a database that has its identities already; ${credentials} is not for it.`, '');
     return `${lines.join('\n')}\n`;
@@ -29,12 +32,12 @@ export function banner(
     '',
     '  1. Create a queue with curl:',
     '',
-    `curl -si ${url}/20210201/queues -H 'Authorization: Bearer ${apiKey}' -H 'Content-Type: application/json' \\`,
+    `curl ${trust === null ? '' : `--cacert '${trust}' `}-si ${url}/20210201/queues -H 'Authorization: Bearer ${apiKey}' -H 'Content-Type: application/json' \\`,
     `  -d '{"displayName":"orders","compartmentId":"${compartmentId}"}'`,
     '',
     '  2. Put and get a message with Node:',
     '',
-    "node --input-type=module <<'END'",
+    `${trust === null ? '' : `NODE_EXTRA_CA_CERTS='${trust}' `}node --input-type=module <<'END'`,
     `const call = (method, path, body) => fetch('${url}/20210201' + path, {`,
     `  method, headers: { authorization: 'Bearer ${apiKey}', 'content-type': 'application/json' }, body });`,
     "const [queue] = (await (await call('GET', '/queues?displayName=orders')).json()).items;",

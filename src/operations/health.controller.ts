@@ -4,13 +4,16 @@ import type { FastifyReply } from 'fastify';
 import { Public } from '../identity/permission.js';
 import { Readiness } from './readiness.js';
 
-const status = (example: string): object => ({
+const status = (example: string, more: object = {}): object => ({
   content: {
     'application/json': {
-      schema: { type: 'object', required: ['status'], properties: { status: { type: 'string', example } } },
+      schema: { type: 'object', required: ['status'], properties: { status: { type: 'string', example }, ...more } },
     },
   },
 });
+const WARNING = {
+  warning: { type: 'string', description: 'What an operator should look at, although the pod is ready.' },
+};
 
 @ApiTags('operations')
 @Controller()
@@ -36,11 +39,12 @@ export class HealthController {
     summary: 'Should a load balancer send requests here?',
     description: 'Not while the database cannot be reached, nor once the pod is stopping.',
   })
-  @ApiResponse({ status: 200, description: 'Yes.', ...status('ready') })
-  @ApiResponse({ status: 503, description: 'No, and why.', ...status('the database cannot be reached') })
-  async readyz(@Res({ passthrough: true }) reply: FastifyReply): Promise<{ status: string }> {
+  @ApiResponse({ status: 200, description: 'Yes.', ...status('ready', WARNING) })
+  @ApiResponse({ status: 503, description: 'No, and why.', ...status('the database cannot be reached', WARNING) })
+  async readyz(@Res({ passthrough: true }) reply: FastifyReply): Promise<{ status: string; warning?: string }> {
     const reason = await this.readiness.whyNot();
     if (reason !== null) void reply.status(503);
-    return { status: reason ?? 'ready' };
+    const { warning } = this.readiness;
+    return { status: reason ?? 'ready', ...(warning === null ? {} : { warning }) };
   }
 }

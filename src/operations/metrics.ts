@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { RefusalRecorder } from '../audit/refusal-recorder.js';
 import { Database } from '../database/database.js';
@@ -10,6 +10,8 @@ import { StorageLimit } from '../limits/storage-limit.js';
 import { MessagesService } from '../messages/messages.service.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
+import { Connections } from '../rest/connections.js';
+import { SERVER_CERTIFICATE, type ServerCertificate } from '../tls/server-certificate.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -37,6 +39,8 @@ export class Metrics {
     messages: MessagesService,
     memory: MemoryBudget,
     recorder: RefusalRecorder,
+    connections: Connections,
+    @Inject(SERVER_CERTIFICATE) certificate: ServerCertificate | null,
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
@@ -101,6 +105,41 @@ export class Metrics {
       'towpath_memory_cut_off_total',
       'Bodies and answers that were cut off because they took too long.',
       () => memory.cutOff,
+    );
+    this.gauge('towpath_connections', 'Connections of clients that are open.', () => connections.open);
+    this.counter(
+      'towpath_connections_refused_total',
+      'Connections that were refused because as many were open as TOWPATH_MAX_CONNECTIONS allows.',
+      () => connections.refused,
+    );
+    if (certificate !== null) this.watchCertificate(certificate);
+  }
+
+  private watchCertificate(certificate: ServerCertificate): void {
+    this.gauge(
+      'towpath_tls_certificate_expires_timestamp_seconds',
+      'When the first certificate of the chain in use expires, in seconds since 1970.',
+      () => certificate.expiresAt.getTime() / 1000,
+    );
+    this.gauge(
+      'towpath_tls_certificate_stale',
+      '1 while the certificate files have changed and cannot be used, so that the certificate from before is.',
+      () => (certificate.problem === null ? 0 : 1),
+    );
+    this.counter(
+      'towpath_tls_certificate_reloads_total',
+      'How often a new certificate was taken.',
+      () => certificate.reloads,
+    );
+    this.counter(
+      'towpath_tls_certificate_reload_failures_total',
+      'How often new certificate files could not be used.',
+      () => certificate.failures,
+    );
+    this.counter(
+      'towpath_tls_handshakes_failed_total',
+      'Handshakes that failed: no TLS, an old version of it, no certificate that was demanded.',
+      () => certificate.failedHandshakes,
     );
   }
 

@@ -1,3 +1,4 @@
+import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
@@ -5,41 +6,80 @@ import type { Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
 import { BrokenAnswers } from './broken-answers.js';
 import type { MemoryBudget } from '../memory/memory-budget.js';
+import { hasWrongCertificate, type ServerCertificate } from '../tls/server-certificate.js';
+import { clientAddress, trustedHops } from './client-address.js';
 import { closeConnectionsOnClose } from './closing-connections.js';
+import type { Connections } from './connections.js';
+import { allowOrigins } from './cors.js';
 import { holdAnswers } from './held-memory.js';
 import { refuseConnection, refuseOddities, refusePath } from './refused-requests.js';
 import { maxBodyBytes, readBody } from './request-body.js';
 import { requestIdOf } from './request-id.js';
+import { securityHeaders, sendSecurityHeaders } from './security-headers.js';
 
 const MAX_PARAMETER_LENGTH = 1024;
+/** The head of a request comes at once; who sends it byte by byte only wants to keep the connection. */
+const HEADERS_MS = 20_000;
+const REQUEST_MS = 60_000;
+/** How often Node looks for requests that took longer. */
+const LOOK_EVERY_MS = 5000;
+/** After so long without a byte the kernel asks whether the other side is still there. */
+const PROBE_PEER_MS = 15_000;
+
+/** What of a pod its HTTP server needs. */
+export interface HttpFoundations {
+  readonly configuration: Configuration;
+  readonly memory: MemoryBudget;
+  readonly connections: Connections;
+  /** Null: it speaks no TLS. */
+  readonly certificate: ServerCertificate | null;
+}
 
 /** Fastify, set up so that OCI's SDKs are understood; stock settings refuse some of their requests (contract 0, item 11). */
-export function createHttpAdapter(configuration: Configuration, memory: MemoryBudget, logger: Logger): FastifyAdapter {
+export function createHttpAdapter(
+  { configuration, memory, connections, certificate }: HttpFoundations,
+  logger: Logger,
+): FastifyAdapter {
+  // A browser that was told so keeps to it for years: not for a certificate that is made for trying out.
+  const headers = securityHeaders(certificate !== null && !configuration.tlsSelfSigned);
+  const http = {
+    // Node's own refusal has no body; the hook below says it in the contract's form.
+    requireHostHeader: false,
+    // What Node keeps of a body that waits for memory before it stops reading the socket.
+    highWaterMark: 16_384,
+    headersTimeout: HEADERS_MS,
+    connectionsCheckingInterval: LOOK_EVERY_MS,
+    // A consumer whose machine is gone must not be given messages for long.
+    keepAlive: true,
+    keepAliveInitialDelay: PROBE_PEER_MS,
+  };
+  // Fastify's types want to know which of the two it will be.
+  const protocol = (certificate === null ? { http } : { https: { ...http, ...certificate.options } }) as {
+    http: typeof http;
+  };
   const adapter = new FastifyAdapter({
     loggerInstance: logger,
     logController: new BrokenAnswers(),
     genReqId: requestIdOf,
     // A HEAD that runs the GET would deliver messages to nobody.
     exposeHeadRoutes: false,
-    // Node's own refusal has no body; the hook below says it in the contract's form.
-    http: {
-      requireHostHeader: false,
-      // What Node keeps of a body that waits for memory before it stops reading the socket.
-      highWaterMark: 16_384,
-    },
+    ...protocol,
     // A receipt or an OCID with its %2Fdlq is longer than the default of 100.
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH, querystringParser: parseQuery },
     // A long poll lasts up to 30 s; a keep-alive connection outlives the pause between two of them.
     keepAliveTimeout: 65_000,
-    requestTimeout: 60_000,
-    frameworkErrors: refusePath,
-    clientErrorHandler: (error, socket) => refuseConnection(error, socket, logger),
+    requestTimeout: REQUEST_MS,
+    frameworkErrors: refusePath(headers),
+    clientErrorHandler: (error, socket) => refuseConnection(error, socket, logger, headers),
     forceCloseConnections: 'idle',
     return503OnClosing: false,
+    trustProxy: trustedHops(configuration.proxyHops),
   });
   const server = adapter.getInstance<FastifyInstance>();
-  refuseOddities(server.server, logger);
+  refuseOddities(server.server, logger, headers);
+  certificate?.serve(server.server as unknown as TlsServer);
   closeConnectionsOnClose(server);
+  sendSecurityHeaders(server, headers);
   holdAnswers(server, memory);
   readBodiesAsBytes(server, maxBodyBytes(configuration));
   const methods = rememberMethods(server);
@@ -50,6 +90,9 @@ export function createHttpAdapter(configuration: Configuration, memory: MemoryBu
       throw new ServiceError('CannotParseRequest', 'the Host header is missing');
     }
   });
+  connections.watch(server);
+  if (configuration.tlsClientCaFile !== null) refuseWrongCertificates(server);
+  allowOrigins(server, configuration.corsOrigins);
   server.addHook('onResponse', async (request, reply) => logRequest(request, reply));
   // Nest's own not-found route ends in a 404 of Nest's; ours knows whether another method would have been right.
   server.addHook('preHandler', async (request, reply) => {
@@ -70,6 +113,17 @@ function pathForLog(url: string): string {
   return [path, ...(query.length === 0 ? [] : [parameters.join('&')])].join('?').replaceAll(API_KEY, 'towpath_…');
 }
 
+/** Where certificates of clients are optional, one that nobody here trusts is still a mistake, and told as one. */
+function refuseWrongCertificates(server: FastifyInstance): void {
+  server.addHook('onRequest', async ({ raw: { socket } }) => {
+    if (!hasWrongCertificate(socket as TLSSocket)) return;
+    throw new ServiceError(
+      'NotAuthenticated',
+      'the client certificate of this connection was not issued by an authority that is trusted here, or has expired: use another one, or none',
+    );
+  });
+}
+
 /** One line per request, with the failure where it is ours. Never a body, never a header. */
 function logRequest(request: FastifyRequest, reply: FastifyReply): void {
   const { failure } = request;
@@ -78,6 +132,7 @@ function logRequest(request: FastifyRequest, reply: FastifyReply): void {
   const level = isOurs ? (status === 500 ? 'error' : 'warn') : status >= 400 ? 'info' : 'debug';
   request.log[level](
     {
+      client: clientAddress(request),
       method: request.method,
       path: pathForLog(request.url),
       status,

@@ -20,6 +20,16 @@ describe('the environment', () => {
       port: 8080,
       stompPort: 61613,
       publicUrl: null,
+      mode: 'development',
+      allowEmbedded: false,
+      tlsCertFile: null,
+      tlsKeyFile: null,
+      tlsClientCaFile: null,
+      tlsClientCertificates: 'required',
+      tlsSelfSigned: false,
+      proxyHops: 0,
+      corsOrigins: [],
+      maxConnections: 16_384,
       logLevel: 'info',
       poolSize: 10,
       databaseWaitMs: 3000,
@@ -63,6 +73,16 @@ describe('the environment', () => {
       TOWPATH_PORT: '0',
       TOWPATH_STOMP_PORT: '65535',
       TOWPATH_PUBLIC_URL: 'https://queues.example.com/base//',
+      TOWPATH_MODE: 'production',
+      TOWPATH_ALLOW_EMBEDDED: '1',
+      TOWPATH_TLS_CERT_FILE: '/tls/tls.crt',
+      TOWPATH_TLS_KEY_FILE: '/tls/tls.key',
+      TOWPATH_TLS_CLIENT_CA_FILE: '/tls/ca.crt',
+      TOWPATH_TLS_CLIENT_CERTIFICATES: 'optional',
+      TOWPATH_TLS_SELF_SIGNED: '1',
+      TOWPATH_BEHIND_PROXY: '2',
+      TOWPATH_CORS_ORIGINS: 'https://console.example.com, http://localhost:3000',
+      TOWPATH_MAX_CONNECTIONS: '1000000',
       TOWPATH_LOG_LEVEL: 'debug',
       TOWPATH_POOL_SIZE: '2',
       TOWPATH_DATABASE_WAIT_SECONDS: '0.5',
@@ -86,6 +106,16 @@ describe('the environment', () => {
       port: 0,
       stompPort: 65_535,
       publicUrl: 'https://queues.example.com/base',
+      mode: 'production',
+      allowEmbedded: true,
+      tlsCertFile: '/tls/tls.crt',
+      tlsKeyFile: '/tls/tls.key',
+      tlsClientCaFile: '/tls/ca.crt',
+      tlsClientCertificates: 'optional',
+      tlsSelfSigned: true,
+      proxyHops: 2,
+      corsOrigins: ['https://console.example.com', 'http://localhost:3000'],
+      maxConnections: 1_000_000,
       logLevel: 'debug',
       poolSize: 2,
       databaseWaitMs: 500,
@@ -111,6 +141,13 @@ describe('the environment', () => {
       TOWPATH_PORT: '65536',
       TOWPATH_STOMP_PORT: 'stomp',
       TOWPATH_PUBLIC_URL: 'ftp://x',
+      TOWPATH_MODE: 'prod',
+      TOWPATH_ALLOW_EMBEDDED: 'yes',
+      TOWPATH_TLS_CLIENT_CERTIFICATES: 'no',
+      TOWPATH_TLS_SELF_SIGNED: 'true',
+      TOWPATH_BEHIND_PROXY: '17',
+      TOWPATH_CORS_ORIGINS: '*',
+      TOWPATH_MAX_CONNECTIONS: '0',
       TOWPATH_LOG_LEVEL: 'loud',
       TOWPATH_POOL_SIZE: '1',
       TOWPATH_DATABASE_WAIT_SECONDS: '0',
@@ -162,6 +199,18 @@ describe('the environment', () => {
     const message = problemsOf({ TOWPATH_PUBLIC_URL: 'ftp://user:hunter2@host' });
     expect(message).toMatch(/TOWPATH_PUBLIC_URL: must look like/);
     expect(message).not.toMatch(/hunter2/);
+  });
+
+  it.each([
+    '*',
+    'console.example.com',
+    'https://a.example/',
+    'https://a.example/path',
+    'https://A.example',
+    'null',
+    ',',
+  ])('takes no %j for an origin', (value) => {
+    expect(problemsOf({ TOWPATH_CORS_ORIGINS: value })).toMatch(/TOWPATH_CORS_ORIGINS: must be origins/);
   });
 
   it.each(['TOWPATH_PROT', 'TOWPATH_', 'TOWPATH_PORTS', 'TOWPATH_DATABASE_URL', 'TOWPATH_port'])(

@@ -406,34 +406,6 @@ create table towpath.user_account (
 
 comment on table towpath.user_account is 'One row per user of a tenancy.';
 
-create table towpath.user_group (
-  id text collate "C" not null,
-  tenancy_id text collate "C" not null,
-  name text collate "C" not null,
-  time_created timestamp with time zone not null default clock_timestamp(),
-  constraint user_group_pkey PRIMARY KEY (id),
-  constraint user_group_is_of_one_tenancy UNIQUE (tenancy_id, id),
-  constraint user_group_name_is_unique_in_its_tenancy UNIQUE (tenancy_id, name),
-  constraint user_group_name_has_1_to_100_characters CHECK (((length(name) >= 1) AND (length(name) <= 100))),
-  constraint user_group_tenancy_exists FOREIGN KEY (tenancy_id) REFERENCES towpath.tenancy(id)
-);
-
-comment on table towpath.user_group is 'One row per group of users of a tenancy.';
-
-create table towpath.user_group_member (
-  tenancy_id text collate "C" not null,
-  group_id text collate "C" not null,
-  user_id text collate "C" not null,
-  time_created timestamp with time zone not null default clock_timestamp(),
-  constraint user_group_member_pkey PRIMARY KEY (group_id, user_id),
-  constraint user_group_member_group_exists FOREIGN KEY (tenancy_id, group_id) REFERENCES towpath.user_group(tenancy_id, id) ON DELETE CASCADE,
-  constraint user_group_member_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
-);
-
-comment on table towpath.user_group_member is 'Which users are in which groups.';
-
-CREATE INDEX user_group_member_by_user ON towpath.user_group_member USING btree (tenancy_id, user_id);
-
 create table towpath.work_request (
   id bigint not null generated always as identity,
   ocid text collate "C" not null,

@@ -1,1 +1,0 @@
--- oldest program: 6
