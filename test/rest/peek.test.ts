@@ -136,9 +136,9 @@ describe('peekMessages', () => {
   it('reads a filter as URLSearchParams, as encodeURIComponent and as curl write it', async () => {
     const queueId = await client.createQueue({ compartmentId });
     const [plus] = await put(queueId, [withKind('a+b'), withKind('a b')]);
-    const path = `/queues/${queueId}/messages/actions/peekMessages?filter=`;
+    const target = `/queues/${queueId}/messages/actions/peekMessages?filter=`;
     for (const filter of ['%3Akind%20%3D%20%22a%2Bb%22', '%3Akind+%3D+%22a%2Bb%22', ':kind+=+%22a%2Bb%22'])
-      expect(messagesOf(await client.call({ path: path + filter })).map(({ id }) => id)).toEqual([plus]);
+      expect(messagesOf(await client.call({ path: target + filter })).map(({ id }) => id)).toEqual([plus]);
   });
 
   it('filters, by all conditions together', async () => {
