@@ -278,6 +278,7 @@ it('every dead letter that was asked for is moved exactly once, whatever dies', 
     ),
     { numRuns: RUNS },
   );
-  // It was about something.
-  expect([moved, died].map((count) => count > RUNS)).toEqual([true, true]);
+  // It was about something; how much is left to chance.
+  expect(moved).toBeGreaterThan(RUNS / 8);
+  expect(died).toBeGreaterThan(RUNS / 8);
 }, 300_000);
