@@ -9,15 +9,21 @@ import { DeadLettersController } from './dead-letters/dead-letters.controller.js
 import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
+import { EncryptionFunctions } from './database/encryption-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
 import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
 import { PeekFunctions } from './database/peek-functions.js';
+import { RedriveFunctions } from './database/redrive-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
+import { DataKeys } from './encryption/data-keys.js';
+import { KeyMaintenance } from './encryption/key-maintenance.js';
+import { MasterKeys } from './encryption/master-keys.js';
+import { SealedMessages } from './encryption/sealed-messages.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
@@ -50,6 +56,7 @@ import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
 import { ContractPipe } from './rest/contract.pipe.js';
 import { PageTokens } from './rest/page-token.js';
+import { RedriveBatches } from './work-requests/redrive-batches.js';
 import { WorkRequestRunner } from './work-requests/work-request-runner.js';
 import { WorkRequestsController } from './work-requests/work-requests.controller.js';
 import { WorkRequestsService } from './work-requests/work-requests.service.js';
@@ -61,17 +68,19 @@ export interface Foundations {
   readonly notifications: Notifications;
   readonly seal: TokenSeal;
   readonly memory: MemoryBudget;
+  readonly masterKeys: MasterKeys;
 }
 
 @Module({})
 class FoundationsModule {
-  static of({ configuration, database, notifications, seal, memory }: Foundations): DynamicModule {
+  static of({ configuration, database, notifications, seal, memory, masterKeys }: Foundations): DynamicModule {
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
       { provide: Notifications, useValue: notifications },
       { provide: TokenSeal, useValue: seal },
       { provide: MemoryBudget, useValue: memory },
+      { provide: MasterKeys, useValue: masterKeys },
       PublicEndpoint,
       QueueFunctions,
       ConsumerGroupFunctions,
@@ -79,8 +88,10 @@ class FoundationsModule {
       MessageFunctions,
       PeekFunctions,
       DeadLetterFunctions,
+      RedriveFunctions,
       MaintenanceFunctions,
       LimitFunctions,
+      EncryptionFunctions,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -116,6 +127,7 @@ export class AppModule {
         MessageRanges,
         WorkRequestsService,
         WorkRequestRunner,
+        RedriveBatches,
         MessagesService,
         DeliveriesService,
         ContentsService,
@@ -130,6 +142,9 @@ export class AppModule {
         Refusals,
         RateLimits,
         StorageLimit,
+        DataKeys,
+        SealedMessages,
+        KeyMaintenance,
         MaintenanceService,
         Readiness,
         Metrics,

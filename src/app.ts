@@ -9,9 +9,11 @@ import { AppModule } from './app.module.js';
 import type { Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { Database } from './database/database.js';
+import { EncryptionFunctions } from './database/encryption-functions.js';
 import { IdentityFunctions } from './database/identity-functions.js';
 import { migrate } from './database/migrator.js';
 import { Notifications } from './database/notifications.js';
+import { openMasterKeys } from './encryption/open-master-keys.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { LivePods } from './limits/live-pods.js';
 import { MemoryBudget } from './memory/memory-budget.js';
@@ -63,14 +65,16 @@ export async function startPod(
   };
   let app: NestFastifyApplication | null = null;
   try {
-    const secret = await new IdentityFunctions(database).shareSecret(SEAL_SECRET, randomBytes(32));
+    const identity = new IdentityFunctions(database);
+    const secret = await identity.shareSecret(SEAL_SECRET, randomBytes(32));
+    const masterKeys = await openMasterKeys(configuration, new EncryptionFunctions(database), identity, logger);
     const memory = new MemoryBudget({
       // Two bodies of the largest size find room in any case.
       bytes: Math.max(configuration.bodyMemoryBytes, 3 * BODY_COPIES * maxBodyBytes(configuration)),
       waitMs: configuration.bodyMemoryWaitMs,
     });
     const seal = new TokenSeal(secret);
-    const running = await buildApp({ configuration, database, notifications, seal, memory }, logger);
+    const running = await buildApp({ configuration, database, notifications, seal, memory, masterKeys }, logger);
     app = running;
     await notifications.start();
     await running.listen({ port: configuration.port, host: configuration.host });

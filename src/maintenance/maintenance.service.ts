@@ -1,6 +1,8 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { MaintenanceFunctions, type DueMaintenance } from '../database/maintenance-functions.js';
+import { KeyMaintenance } from '../encryption/key-maintenance.js';
+import { WorkRequestRunner } from '../work-requests/work-request-runner.js';
 import { WakeUps } from '../messages/waiting/wake-ups.js';
 
 const LEASE = 'maintenance';
@@ -36,6 +38,8 @@ export class MaintenanceService {
   constructor(
     private readonly functions: MaintenanceFunctions,
     private readonly wakeUps: WakeUps,
+    private readonly runner: WorkRequestRunner,
+    private readonly keys: KeyMaintenance,
   ) {}
 
   start(): void {
@@ -110,7 +114,7 @@ export class MaintenanceService {
         break;
       case 'work-requests':
         for (let batch = 0; batch < MAX_BATCHES && !this.isStopped; batch += 1) {
-          if ((await this.functions.runWorkRequestStep(null, WORK_REQUEST_BATCH)) === null) break;
+          if ((await this.runner.step(null, WORK_REQUEST_BATCH)) === null) break;
         }
     }
   }
@@ -126,5 +130,6 @@ export class MaintenanceService {
     if (now < this.forgetAt) return;
     this.forgetAt = now + FORGET_EVERY_MS;
     await this.functions.forgetOldRecords();
+    await this.keys.run(() => this.isStopped);
   }
 }

@@ -2,6 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Database } from '../database/database.js';
 import { Notifications } from '../database/notifications.js';
+import { DataKeys } from '../encryption/data-keys.js';
+import { SealedMessages } from '../encryption/sealed-messages.js';
 import { LivePods } from '../limits/live-pods.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { Refusals } from '../limits/refusals.js';
@@ -35,6 +37,8 @@ export class Metrics {
     storage: StorageLimit,
     messages: MessagesService,
     memory: MemoryBudget,
+    sealed: SealedMessages,
+    keys: DataKeys,
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
@@ -78,6 +82,17 @@ export class Metrics {
       'Messages that were put again and not stored, by their deduplicationId or the opc-retry-token.',
       () => messages.repeatedMessages,
     );
+    this.counter(
+      'towpath_unreadable_messages_total',
+      'Messages that were read and could not be opened: altered in the database, or not sealed where that is required.',
+      () => sealed.unreadableMessages,
+    );
+    this.counter(
+      'towpath_unsealed_messages_total',
+      'Messages that were read and that no pod had sealed.',
+      () => sealed.unsealedMessages,
+    );
+    this.gauge('towpath_data_keys_remembered', 'Data keys that this pod has unwrapped.', () => keys.size);
     this.gauge(
       'towpath_memory_held_bytes',
       'What request bodies and answers under way hold, as it is reckoned.',

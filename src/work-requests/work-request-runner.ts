@@ -1,6 +1,7 @@
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MaintenanceFunctions } from '../database/maintenance-functions.js';
+import { RedriveBatches } from './redrive-batches.js';
 
 const BATCH = 1000;
 /** How often a work request with a rate limit is asked whether it may go on. The limit itself is kept in SQL. */
@@ -13,7 +14,10 @@ export class WorkRequestRunner implements OnApplicationShutdown {
   private readonly underWay = new Set<Promise<void>>();
   private readonly stopping = new AbortController();
 
-  constructor(private readonly functions: MaintenanceFunctions) {}
+  constructor(
+    private readonly functions: MaintenanceFunctions,
+    private readonly redrives: RedriveBatches,
+  ) {}
 
   /** Returns at once; `ended` is called when nothing is left to do for the work request, or somebody else is at it. */
   run(id: string, ended: () => Promise<void> = () => Promise.resolve()): void {
@@ -29,10 +33,16 @@ export class WorkRequestRunner implements OnApplicationShutdown {
     await Promise.allSettled(this.underWay);
   }
 
+  /** One batch of a work request (null: of the oldest unfinished one), by SQL or by this pod. The status after that. */
+  async step(id: string | null, batch: number): Promise<string | null> {
+    const status = await this.functions.runWorkRequestStep(id, batch);
+    return status === 'POD' ? this.redrives.step(id) : status;
+  }
+
   private async carryOut(id: string, ended: () => Promise<void>): Promise<void> {
     const { signal } = this.stopping;
     while (!signal.aborted) {
-      const status = await this.functions.runWorkRequestStep(id, BATCH);
+      const status = await this.step(id, BATCH);
       // A stop ends the wait at once.
       if (status === 'WAITING') await sleep(WAITING_MS, undefined, { signal }).catch(() => undefined);
       else if (status !== 'IN_PROGRESS') break;
