@@ -9,6 +9,7 @@ import { DeadLettersController } from './dead-letters/dead-letters.controller.js
 import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
+import { RedriveBatches } from './dead-letters/redrive-batches.js';
 import { EncryptionFunctions } from './database/encryption-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
 import { DeadLetterFunctions } from './database/dead-letter-functions.js';
@@ -56,7 +57,6 @@ import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
 import { ContractPipe } from './rest/contract.pipe.js';
 import { PageTokens } from './rest/page-token.js';
-import { RedriveBatches } from './work-requests/redrive-batches.js';
 import { WorkRequestRunner } from './work-requests/work-request-runner.js';
 import { WorkRequestsController } from './work-requests/work-requests.controller.js';
 import { WorkRequestsService } from './work-requests/work-requests.service.js';

@@ -94,6 +94,7 @@ const CREATE = select(WORK_REQUEST, 'create_queue($1, $2, $3) w');
 const UPDATE = select(WORK_REQUEST, 'update_queue($1, $2, $3, $4) w');
 const MOVE = select(WORK_REQUEST, 'change_queue_compartment($1, $2, $3, $4) w');
 const PURGE = select(WORK_REQUEST, 'purge_queue($1, $2, $3, $4) w');
+const ROTATE_KEY = select(WORK_REQUEST, 'rotate_data_key($1, $2, $3) w');
 const DELETE = select(WORK_REQUEST, 'delete_queue($1, $2, $3) w');
 const FIND_WORK_REQUEST = select(WORK_REQUEST, 'find_work_request($1, $2) w');
 const CANCEL_WORK_REQUEST = select(WORK_REQUEST, 'cancel_work_request($1, $2) w');
@@ -151,6 +152,11 @@ export class QueueFunctions {
 
   async purge(tenancyId: string, id: string, details: object, ifMatch: string | null): Promise<WorkRequest> {
     return one(await this.database.run<WorkRequest>(PURGE, [tenancyId, id, details, ifMatch]));
+  }
+
+  /** Retires the data key: the next put makes another one. */
+  async rotateKey(tenancyId: string, id: string, ifMatch: string | null): Promise<WorkRequest> {
+    return one(await this.database.run<WorkRequest>(ROTATE_KEY, [tenancyId, id, ifMatch]));
   }
 
   async delete(tenancyId: string, id: string, ifMatch: string | null): Promise<WorkRequest> {

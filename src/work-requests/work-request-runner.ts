@@ -1,7 +1,6 @@
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MaintenanceFunctions } from '../database/maintenance-functions.js';
-import { RedriveBatches } from './redrive-batches.js';
 
 const BATCH = 1000;
 /** How often a work request with a rate limit is asked whether it may go on. The limit itself is kept in SQL. */
@@ -14,10 +13,10 @@ export class WorkRequestRunner implements OnApplicationShutdown {
   private readonly underWay = new Set<Promise<void>>();
   private readonly stopping = new AbortController();
 
-  constructor(
-    private readonly functions: MaintenanceFunctions,
-    private readonly redrives: RedriveBatches,
-  ) {}
+  /** What SQL cannot do alone: a batch of a redrive (null: of the oldest one). Set by RedriveBatches. */
+  redrive: (id: string | null) => Promise<string | null> = () => Promise.resolve('WAITING');
+
+  constructor(private readonly functions: MaintenanceFunctions) {}
 
   /** Returns at once; `ended` is called when nothing is left to do for the work request, or somebody else is at it. */
   run(id: string, ended: () => Promise<void> = () => Promise.resolve()): void {
@@ -36,7 +35,7 @@ export class WorkRequestRunner implements OnApplicationShutdown {
   /** One batch of a work request (null: of the oldest unfinished one), by SQL or by this pod. The status after that. */
   async step(id: string | null, batch: number): Promise<string | null> {
     const status = await this.functions.runWorkRequestStep(id, batch);
-    return status === 'POD' ? this.redrives.step(id) : status;
+    return status === 'POD' ? this.redrive(id) : status;
   }
 
   private async carryOut(id: string, ended: () => Promise<void>): Promise<void> {

@@ -20,6 +20,9 @@ const rows: readonly Row[] = marked('configuration')
     return { name, default: byDefault, unit, values };
   });
 
+/** Variables without a default that are no numbers. */
+const isText = (name: string): boolean => name.endsWith('_URL') || name.startsWith('TOWPATH_MASTER_KEY');
+
 describe("the README's configuration table", () => {
   it('lists the variables that there are, in their order', () => {
     const source = readText('src/config/environment.ts');
@@ -38,7 +41,9 @@ describe("the README's configuration table", () => {
         ? 'postgres://somebody@somewhere/something'
         : name.endsWith('_URL')
           ? 'https://queues.example.com'
-          : 123_456;
+          : isText(name)
+            ? 'something'
+            : 123_456;
     expect(Object.values(readConfiguration({}))).not.toContain(value);
     expect(Object.values(readConfiguration({}))).toContain(null);
     expect(Object.values(readConfiguration({ [name]: String(value) }))).toContain(value);
@@ -58,12 +63,11 @@ describe("the README's configuration table", () => {
 
   it('tells a range for every number, and the unit where the name has one', () => {
     // What is no text without a default is a number: a limit that there may be.
-    const numbers = rows.filter(
-      (row) => /^\d+$/.test(row.default) || (row.default === '' && !row.name.endsWith('_URL')),
-    );
+    const numbers = rows.filter((row) => /^\d+$/.test(row.default) || (row.default === '' && !isText(row.name)));
     expect(ranges.map(({ name }) => name)).toEqual(numbers.map(({ name }) => name));
     const units: readonly (readonly [string, string])[] = [
       ['_SECONDS', 'seconds'],
+      ['_DAYS', 'days'],
       ['_BYTES', 'bytes'],
       ['_BYTES_PER_SECOND', 'bytes/s'],
       ['_PER_SECOND', '1/s'],

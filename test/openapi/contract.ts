@@ -82,6 +82,14 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     permission: 'use queues',
     errors: [409, 412, 413, 415],
   },
+  // Ours.
+  rotateQueueKey: {
+    method: 'POST',
+    path: `${QUEUE}/actions/rotateKey`,
+    ...CHANGE,
+    permission: 'manage queues',
+    errors: [409, 412],
+  },
   createConsumerGroup: {
     method: 'POST',
     path: '/20210201/consumerGroups',
@@ -265,6 +273,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answer: 'PeekedMessages',
     answerHeaders: ['opc-next-page'],
     permission: 'use queue-pull',
+    errors: [409],
   },
   exportDeadLetters: {
     method: 'GET',
@@ -274,6 +283,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answer: 'PeekedMessage',
     contentType: 'application/x-ndjson',
     permission: 'use queue-pull',
+    errors: [409],
   },
 };
 
@@ -370,6 +380,7 @@ export const ENUMS: Readonly<Record<string, readonly string[]>> = {
     'DELETE_CONSUMER_GROUP',
     // Ours.
     'REDRIVE_MESSAGES',
+    'ROTATE_DATA_KEY',
   ],
   'PeekedMessage.state': ['VISIBLE', 'IN_FLIGHT', 'DELAYED'],
   'WorkRequestResource.actionType': ['CREATED', 'UPDATED', 'DELETED', 'IN_PROGRESS', 'RELATED'],
@@ -535,6 +546,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'createdAt',
     'sizeInBytes',
     'metadata?',
+    'unreadable?',
     'consumerGroupId?',
     'deliveries',
     'deadLetter?',

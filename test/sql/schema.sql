@@ -4489,6 +4489,12 @@ begin
     resend_dead_letter.queue_id, resend_dead_letter.consumer_group_id, resend_dead_letter.message_id
   ) d;
   if not found then
+    -- That says what else is wrong, if anything is. What has died at this moment was not looked at.
+    perform towpath.resend_sealed_dead_letter(
+      resend_dead_letter.queue_id, message_id, resend_dead_letter.consumer_group_id, '', 0,
+      resend_dead_letter.channel_id, '{}', null, target_queue_id, resend_dead_letter.max_message_bytes,
+      resend_dead_letter.max_channels
+    );
     perform towpath.fail('TP404', 'messageId: the dead letter queue has no such message');
   elsif v_old.key_id is not null then
     perform towpath.fail('TP409', 'messageId: the message is sealed, and SQL cannot open it: resend it by REST (resendDeadLetter)');

@@ -9,6 +9,7 @@ import {
 } from '../database/redrive-functions.js';
 import { SealedMessages } from '../encryption/sealed-messages.js';
 import { ServiceError } from '../errors/service-error.js';
+import { WorkRequestRunner } from '../work-requests/work-request-runner.js';
 
 const BATCH = 500;
 
@@ -22,7 +23,10 @@ export class RedriveBatches {
   constructor(
     private readonly functions: RedriveFunctions,
     private readonly sealed: SealedMessages,
-  ) {}
+    runner: WorkRequestRunner,
+  ) {
+    runner.redrive = (workRequestId): Promise<string | null> => this.step(workRequestId);
+  }
 
   /** One batch of this redrive (null: of the oldest one). The status after that; WAITING where none can be done now. */
   async step(workRequestId: string | null): Promise<string | null> {
