@@ -1649,6 +1649,20 @@ begin
 end;
 $$;
 
+-- For people at psql ---------------------------------------------------------------------------------------------------
+
+create function towpath.readable_content(body bytea, key_id bigint)
+returns text
+language sql
+immutable
+set search_path = towpath, pg_temp
+as $$
+  select case when key_id is null then convert_from(body, 'UTF8') else '(sealed)' end;
+$$;
+
+comment on function towpath.readable_content(bytea, bigint) is
+'The content of a message as text, for people at psql; (sealed) where a pod has sealed it, which only pods can open: use peekMessages of the REST API.';
+
 comment on column towpath.message.body is
 'The content, as UTF-8 bytes where it came as text; where there is a key_id, content and properties, sealed: see src/encryption/message-seal.ts.';
 comment on column towpath.message.key_id is

@@ -124,7 +124,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     ...(parsed.error?.issues ?? []).map((issue) => {
       const name = String(issue.path[0]);
       // A URL may hold a password: its value is never repeated. Nor is a key's.
-      const value = name.endsWith('_URL') || name === 'TOWPATH_MASTER_KEY' ? '' : ` (it is ${JSON.stringify(present[name])})`;
+      const value =
+        name.endsWith('_URL') || name === 'TOWPATH_MASTER_KEY' ? '' : ` (it is ${JSON.stringify(present[name])})`;
       return `${name}: ${issue.message}${value}`;
     }),
     ...unknown.map((name) => `${name}: there is no such setting; the README lists them`),

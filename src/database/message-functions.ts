@@ -163,9 +163,7 @@ const packed = (
   Buffer.concat(contents),
   contents.map(({ length }) => length),
   messages.map(({ channelId }) => channelId),
-  needsProperties
-    ? messages.map(({ properties }) => (properties === null ? null : JSON.stringify(properties)))
-    : null,
+  needsProperties ? messages.map(({ properties }) => (properties === null ? null : JSON.stringify(properties))) : null,
   messages.map(({ delayInSeconds }) => delayInSeconds),
   messages.map(({ sizeInBytes }) => sizeInBytes),
   maxChannels,

@@ -134,6 +134,7 @@ export class DataKeys {
     const { queueId, customEncryptionKeyId } = queue;
     const portion = Math.max(messages, Math.min(LAST_PORTION, Math.max(FIRST_PORTION, lastPortion * 2)));
     const maxAgeSeconds = this.configuration.dataKeyDays * 86_400;
+    let current: WrappedDataKey | null = null;
     for (let attempt = 0; attempt < 5; attempt += 1) {
       const row = await this.functions.use(queueId, portion, maxAgeSeconds, MAX_MESSAGES);
       if (row !== null && (customEncryptionKeyId === null || customEncryptionKeyId === row.masterKeyId)) {
@@ -142,8 +143,12 @@ export class DataKeys {
         this.inForce.set(queueId, { ...remembered, left: portion, portion });
         return;
       }
-      const replaces = row ?? (await this.functions.use(queueId, 0, null, null));
-      await this.make(queueId, this.masterKeys.idFor(customEncryptionKeyId), replaces?.id ?? null);
+      // Only one that was known before it was refused is replaced: another pod may have made a good one just now.
+      const refused = row ?? current;
+      if (refused !== null || attempt > 0) {
+        await this.make(queueId, this.masterKeys.idFor(customEncryptionKeyId), refused?.id ?? null);
+      }
+      current = await this.functions.use(queueId, 0, null, null);
     }
     throw new ServiceError('ServiceUnavailable', 'the data key of the queue is being replaced all the time: try again');
   }

@@ -42,7 +42,8 @@ export class KeyMaintenance {
   private async rewrap(key: ListedDataKey): Promise<boolean> {
     const wanted = key.customEncryptionKeyId ?? this.masterKeys.defaultId;
     // Nothing to do, or not possible: while one of the two is not there, it stays as it is.
-    if (wanted === key.masterKeyId || !this.masterKeys.has(wanted) || !this.masterKeys.has(key.masterKeyId)) return false;
+    if (wanted === key.masterKeyId || !this.masterKeys.has(wanted) || !this.masterKeys.has(key.masterKeyId))
+      return false;
     const context = wrapContext(key.queueId, key.id);
     try {
       const bytes = await this.masterKeys.unwrap(key.masterKeyId, key.wrappedKey, context);

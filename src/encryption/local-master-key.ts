@@ -1,4 +1,11 @@
-import { createCipheriv, createDecipheriv, createHash, createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createSecretKey,
+  randomBytes,
+  type KeyObject,
+} from 'node:crypto';
 import type { MasterKeyProvider } from './master-key-provider.js';
 
 const CIPHER = 'aes-256-gcm';
@@ -17,7 +24,8 @@ export interface LocalMasterKey {
 export function readMasterKey(text: string): LocalMasterKey | null {
   const trimmed = text.trim();
   const bytes = Buffer.from(trimmed, 'base64');
-  if (bytes.length !== KEY_BYTES || bytes.toString('base64').replace(/=+$/, '') !== trimmed.replace(/=+$/, '')) return null;
+  if (bytes.length !== KEY_BYTES || bytes.toString('base64').replace(/=+$/, '') !== trimmed.replace(/=+$/, ''))
+    return null;
   const digest = createHash('sha256').update('towpath master key').update(bytes).digest('hex');
   return { key: createSecretKey(bytes), fingerprint: `local-${digest.slice(0, 16)}` };
 }

@@ -21,6 +21,8 @@ import { createCipheriv, createDecipheriv, randomBytes, type KeyObject } from 'n
 const VERSION = 1;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
+const HEAD_BYTES = 1 + NONCE_BYTES;
+const NOTHING = Buffer.alloc(0);
 const CIPHER = 'aes-256-gcm';
 
 export type Properties = Readonly<Record<string, string>>;
@@ -43,27 +45,30 @@ export function sealMessages(dataKey: DataKey, messages: readonly MessageContent
   const nonces = randomBytes(NONCE_BYTES * messages.length);
   const context = contextOf(dataKey);
   return messages.map(({ content, properties }, index) => {
-    const nonce = nonces.subarray(index * NONCE_BYTES, (index + 1) * NONCE_BYTES);
-    const json = properties === null ? Buffer.alloc(0) : Buffer.from(JSON.stringify(properties));
-    const cipher = createCipheriv(CIPHER, dataKey.key, nonce, { authTagLength: TAG_BYTES }).setAAD(context);
-    const head = cipher.update(Buffer.concat([lengthOf(json), json]));
-    const body = cipher.update(content);
-    return Buffer.concat([Buffer.of(VERSION), nonce, head, body, cipher.final(), cipher.getAuthTag()]);
+    const json = properties === null ? NOTHING : Buffer.from(JSON.stringify(properties));
+    const plain = Buffer.concat([lengthOf(json), json, content]);
+    const sealed = Buffer.allocUnsafe(HEAD_BYTES + plain.length + TAG_BYTES);
+    sealed.writeUInt8(VERSION, 0);
+    nonces.copy(sealed, 1, index * NONCE_BYTES, (index + 1) * NONCE_BYTES);
+    const cipher = createCipheriv(CIPHER, dataKey.key, sealed.subarray(1, HEAD_BYTES)).setAAD(context);
+    // In GCM the whole ciphertext comes with the update, and `final` adds nothing to it.
+    cipher.update(plain).copy(sealed, HEAD_BYTES);
+    cipher.final();
+    cipher.getAuthTag().copy(sealed, HEAD_BYTES + plain.length);
+    return sealed;
   });
 }
 
 /** Null where these are not the bytes that were sealed with this key for this queue. */
 export function openMessage(dataKey: DataKey, sealed: Buffer): MessageContents | null {
-  if (sealed[0] !== VERSION || sealed.length < 1 + NONCE_BYTES + 1 + TAG_BYTES) return null;
-  const nonce = sealed.subarray(1, 1 + NONCE_BYTES);
-  const decipher = createDecipheriv(CIPHER, dataKey.key, nonce, { authTagLength: TAG_BYTES })
+  if (sealed[0] !== VERSION || sealed.length < HEAD_BYTES + 1 + TAG_BYTES) return null;
+  const decipher = createDecipheriv(CIPHER, dataKey.key, sealed.subarray(1, HEAD_BYTES), { authTagLength: TAG_BYTES })
     .setAAD(contextOf(dataKey))
     .setAuthTag(sealed.subarray(-TAG_BYTES));
-  let plain: Buffer;
+  const plain = decipher.update(sealed.subarray(HEAD_BYTES, -TAG_BYTES));
   try {
-    const start = decipher.update(sealed.subarray(1 + NONCE_BYTES, -TAG_BYTES));
     // Throws where the tag does not fit; what was deciphered until then is not looked at.
-    plain = Buffer.concat([start, decipher.final()]);
+    decipher.final();
   } catch {
     return null;
   }

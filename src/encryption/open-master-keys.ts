@@ -41,12 +41,12 @@ export async function openMasterKeys(
   const { masterKey, masterKeyFile, masterKeyDirectory, masterKeyId } = settings;
   const given = [masterKey, masterKeyFile, masterKeyId].filter((setting) => setting !== null);
   if (given.length > 1) {
-    throw new ConfigurationError('Set only one of TOWPATH_MASTER_KEY, TOWPATH_MASTER_KEY_FILE and TOWPATH_MASTER_KEY_ID.');
+    throw new ConfigurationError(
+      'Set only one of TOWPATH_MASTER_KEY, TOWPATH_MASTER_KEY_FILE and TOWPATH_MASTER_KEY_ID.',
+    );
   }
   const directory =
-    masterKeyDirectory === null
-      ? null
-      : new MasterKeyDirectory(masterKeyDirectory, (message) => log.warn(message));
+    masterKeyDirectory === null ? null : new MasterKeyDirectory(masterKeyDirectory, (message) => log.warn(message));
   const providers: MasterKeyProvider[] = directory === null ? [] : [directory];
   let defaultId = masterKeyId;
   if (defaultId !== null) {

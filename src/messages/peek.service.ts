@@ -95,12 +95,7 @@ export class PeekService {
     let bytes = 0;
     let next = cursor;
     for (let examined = 0; examined < MAX_EXAMINED; examined += EXAMINED_AT_A_TIME) {
-      const { messages, nextCursor } = await this.functions.peek(
-        peek.range,
-        peek.conditions,
-        next,
-        EXAMINED_AT_A_TIME,
-      );
+      const { messages, nextCursor } = await this.functions.peek(peek.range, peek.conditions, next, EXAMINED_AT_A_TIME);
       const opened = await this.sealed.open(peek.queue, messages);
       for (const [index, message] of messages.entries()) {
         const open = opened[index] ?? null;

@@ -210,7 +210,10 @@ export const queue = z
       description: 'Deliveries after which a message is a dead letter; 0: never.',
       example: 5,
     }),
-    customEncryptionKeyId: z.string().optional().meta({ description: 'The master key that the messages are sealed under; absent: the one of the service.' }),
+    customEncryptionKeyId: z
+      .string()
+      .optional()
+      .meta({ description: 'The master key that the messages are sealed under; absent: the one of the service.' }),
     deduplicationWindowInSeconds: z.int().meta({
       description: 'Towpath extension: for how many seconds a put that may be repeated is remembered; 0: not.',
       example: 300,

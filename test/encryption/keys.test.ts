@@ -156,7 +156,13 @@ describe('keys', () => {
 
     await rename(path.join(keys, 'ours.disabled'), path.join(keys, 'ours.key'));
     await until(async () => (await put(queueId)).status === 200, 'it is back');
-    await until(async () => (await contentsOf(queueId, clients[1])).includes('kept'), 'what was there is read again');
+    const isKept = async (): Promise<boolean> =>
+      contentsOf(queueId, clients[1]).then(
+        (contents) => contents.includes('kept'),
+        // The other pod has not looked yet.
+        () => false,
+      );
+    await until(isKept, 'what was there is read again');
   });
 
   it('of the operator: another one may be named, and what was there is wrapped with it', async () => {
@@ -183,16 +189,14 @@ describe('keys', () => {
       'select m::text as text from towpath.message m join towpath.queue q on q.id = m.queue_id where q.ocid = $1',
       [queueId],
     );
+    const [old] = await keysOf(queueId);
     const first = path.join(pods.dataDirectory, 'master.key');
     // The old one goes on in the directory under any name, the new one is given.
     await rename(first, path.join(keys, 'old-one.key'));
     const key = newKey();
     const pod = await pods.add({ TOWPATH_MASTER_KEY: key });
     await maintenance(pod).run();
-    const [row] = await keysOf(queueId);
-    const masters = await pods.test.sql<{ id: string }>('select distinct master_key_id as id from towpath.data_key');
-    expect(masters.map(({ id }) => id)).toEqual(expect.arrayContaining([row!.master_key_id]));
-    expect(row!.master_key_id).not.toBe((await keysOf(queueId))[0]!.master_key_id === 'ours' ? '' : 'ours');
+    expect((await keysOf(queueId))[0]!.master_key_id).not.toBe(old!.master_key_id);
     const [after] = await pods.test.sql<{ text: string }>(
       'select m::text as text from towpath.message m join towpath.queue q on q.id = m.queue_id where q.ocid = $1',
       [queueId],

@@ -156,13 +156,18 @@ describe('sealed messages', () => {
       [id],
     );
     // With its key, as a whole: only the queue is another one.
-    await pods.test.sql('update towpath.message set queue_id = $1 where queue_id = $2', [id, await numberOf(elsewhere)]);
+    await pods.test.sql('update towpath.message set queue_id = $1 where queue_id = $2', [
+      id,
+      await numberOf(elsewhere),
+    ]);
     await pods.test.sql(
       `insert into towpath.data_key select $1, id, created_at, coalesce(retired_at, created_at), sealed_messages, master_key_id, wrapped_key
        from towpath.data_key where queue_id = $2`,
       [id, await numberOf(elsewhere)],
     );
-    const answer = await client.call({ path: `/queues/${queueId}/messages?timeoutInSeconds=0&limit=20&visibilityInSeconds=1` });
+    const answer = await client.call({
+      path: `/queues/${queueId}/messages?timeoutInSeconds=0&limit=20&visibilityInSeconds=1`,
+    });
     // The data key of another queue does not unwrap here: that is told, and nothing is lost.
     expectError(answer, 409, 'IncorrectState', /cannot be unwrapped/);
     await pods.test.sql('delete from towpath.data_key where queue_id = $1 and retired_at is not null', [id]);
@@ -178,10 +183,12 @@ describe('sealed messages', () => {
     const metrics = await client.call({ path: '/metrics', root: true });
     expect(metrics.text).toMatch(/towpath_unreadable_messages_total [1-9]/);
     const dead = async (): Promise<number> =>
-      (await pods.test.sql<{ count: number }>(
-        `select count(*) as count from towpath.message where queue_id = $1 and dead_letter`,
-        [id],
-      ))[0]!.count;
+      (
+        await pods.test.sql<{ count: number }>(
+          `select count(*) as count from towpath.message where queue_id = $1 and dead_letter`,
+          [id],
+        )
+      )[0]!.count;
     const deadline = Date.now() + 20_000;
     while ((await dead()) < 2 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 100));
     expect(await dead()).toBeGreaterThanOrEqual(2);

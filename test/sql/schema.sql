@@ -3951,6 +3951,17 @@ $function$;
 
 comment on function towpath.read_dead_letter(bigint,bigint,bigint) is 'What a dead letter holds, which never changes as long as it is there; nothing where there is none. For resend_sealed_dead_letter.';
 
+CREATE OR REPLACE FUNCTION towpath.readable_content(body bytea, key_id bigint)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select case when key_id is null then convert_from(body, 'UTF8') else '(sealed)' end;
+$function$;
+
+comment on function towpath.readable_content(bytea,bigint) is 'The content of a message as text, for people at psql; (sealed) where a pod has sealed it, which only pods can open: use peekMessages of the REST API.';
+
 CREATE OR REPLACE FUNCTION towpath.record_heartbeat(pod_id text, stale_after_seconds double precision DEFAULT 15)
  RETURNS integer
  LANGUAGE plpgsql
