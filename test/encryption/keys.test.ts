@@ -11,6 +11,7 @@ import { Client, expectError } from '../rest/support.js';
 import { until } from '../pods/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 
+const maintenance = (pod: Pod): KeyMaintenance => pod.app.get(KeyMaintenance);
 const newKey = (): string => randomBytes(32).toString('base64');
 
 interface KeyRow {
@@ -48,7 +49,6 @@ describe('keys', () => {
     );
   const contentsOf = async (queueId: string, from = client): Promise<string[]> =>
     (await from.get(queueId, 'limit=20&visibilityInSeconds=1')).map(({ content }) => content).toSorted();
-  const maintenance = (pod: Pod): KeyMaintenance => pod.app.get(KeyMaintenance);
 
   it('are made once, where pods put at the same time', async () => {
     const queueId = await client.createQueue({ compartmentId });
@@ -126,6 +126,7 @@ describe('keys', () => {
   it('go with their queue', async () => {
     const queueId = await client.createQueue({ compartmentId });
     await client.put(queueId, 'x');
+    expect(await keysOf(queueId)).toHaveLength(1);
     await client.call({ method: 'DELETE', path: `/queues/${queueId}` });
     await until(async () => (await keysOf(queueId)).length === 0, 'the queue is deleted');
   });

@@ -20,6 +20,17 @@ async function dump(pods: TestPods): Promise<string> {
 const plantedIn = (text: string): string[] =>
   SECRETS.filter((secret) => text.includes(secret) || text.includes(Buffer.from(secret).toString('hex')));
 
+const secretMessage = (more: object = {}): object => ({
+  content: `${SECRETS[0]} ${SECRETS[1]}`,
+  metadata: { customProperties: { [SECRETS[2]]: SECRETS[3] } },
+  ...more,
+});
+const colour = (name: string, more: object = {}): object => ({
+  content: name,
+  metadata: { customProperties: { colour: name } },
+  ...more,
+});
+
 describe('sealed messages', () => {
   let pods: TestPods;
   let client: Client;
@@ -37,13 +48,11 @@ describe('sealed messages', () => {
 
   const put = (queueId: string, messages: object[], headers: Record<string, string> = {}) =>
     client.call({ method: 'POST', path: `/queues/${queueId}/messages`, body: { messages }, headers });
-  const secretMessage = (more: object = {}): object => ({
-    content: `${SECRETS[0]} ${SECRETS[1]}`,
-    metadata: { customProperties: { [SECRETS[2]]: SECRETS[3] } },
-    ...more,
-  });
-  const get = async (queueId: string, query = 'limit=20', using = client): Promise<Record<string, unknown>[]> =>
-    (await using.get(queueId, query)) as unknown as Record<string, unknown>[];
+  const get = async (
+    queueId: string,
+    query = 'limit=20',
+    using = client,
+  ): Promise<{ content: string; metadata?: object }[]> => using.get(queueId, query);
   const numberOf = async (queueId: string): Promise<number> =>
     (await pods.test.sql<{ id: number }>('select id from towpath.queue where ocid = $1', [queueId]))[0]!.id;
 
@@ -106,11 +115,6 @@ describe('sealed messages', () => {
     };
     const created = await client.call({ method: 'POST', path: '/consumerGroups', body });
     expect(created.status).toBe(202);
-    const colour = (name: string, more: object = {}): object => ({
-      content: name,
-      metadata: { customProperties: { colour: name } },
-      ...more,
-    });
     await put(queueId, [colour('red'), colour('blue'), { content: 'none' }]);
     await put(queueId, [colour('red', { deduplicationId: 'a' }), colour('blue', { deduplicationId: 'b' })]);
     const [red] = await pods.test.sql<{ id: string }>(

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { join } from 'node:path';
 import pg from 'pg';
 import { until } from '../pods/support.js';
 import { Client, type Answer, type Call } from '../rest/support.js';
@@ -19,8 +19,8 @@ describe('the answers', () => {
   const answered = new Map<string, Set<number>>();
 
   beforeAll(async () => {
-    keys = await mkdtemp(path.join(tmpdir(), 'towpath-keys-'));
-    await writeFile(path.join(keys, 'ocid1.key.oc1..mine.key'), randomBytes(32).toString('base64'));
+    keys = await mkdtemp(join(tmpdir(), 'towpath-keys-'));
+    await writeFile(join(keys, 'ocid1.key.oc1..mine.key'), randomBytes(32).toString('base64'));
     pods = await startTestPods(1, { TOWPATH_MASTER_KEY_DIRECTORY: keys });
     client = new Client(pods.pods[0]!.url, pods.credentials.apiKey);
     ({ compartmentId } = pods.credentials);
