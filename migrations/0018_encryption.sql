@@ -1462,6 +1462,10 @@ returns table (channel_id text, key_id bigint, properties jsonb, body bytea)
 language sql
 stable
 set search_path = towpath, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
   select m.channel_id, m.key_id, m.properties, m.body
   from towpath.message m

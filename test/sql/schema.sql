@@ -3940,6 +3940,10 @@ CREATE OR REPLACE FUNCTION towpath.read_dead_letter(queue_id bigint, consumer_gr
  LANGUAGE sql
  STABLE
  SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
 AS $function$
   select m.channel_id, m.key_id, m.properties, m.body
   from towpath.message m
