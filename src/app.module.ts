@@ -13,15 +13,22 @@ import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { AuditFunctions } from './database/audit-functions.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
+import { RedriveBatches } from './dead-letters/redrive-batches.js';
+import { EncryptionFunctions } from './database/encryption-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
 import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
 import { PeekFunctions } from './database/peek-functions.js';
+import { RedriveFunctions } from './database/redrive-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
+import { DataKeys } from './encryption/data-keys.js';
+import { KeyMaintenance } from './encryption/key-maintenance.js';
+import { MasterKeys } from './encryption/master-keys.js';
+import { SealedMessages } from './encryption/sealed-messages.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
@@ -71,12 +78,13 @@ export interface Foundations {
   readonly connections: Connections;
   /** Null: the pod speaks no TLS. */
   readonly certificate: ServerCertificate | null;
+  readonly masterKeys: MasterKeys;
 }
 
 @Module({})
 class FoundationsModule {
   static of(foundations: Foundations): DynamicModule {
-    const { configuration, database, notifications, seal, memory, connections, certificate } = foundations;
+    const { configuration, database, notifications, seal, memory, connections, certificate, masterKeys } = foundations;
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
@@ -85,6 +93,7 @@ class FoundationsModule {
       { provide: MemoryBudget, useValue: memory },
       { provide: Connections, useValue: connections },
       { provide: SERVER_CERTIFICATE, useValue: certificate },
+      { provide: MasterKeys, useValue: masterKeys },
       PublicEndpoint,
       QueueFunctions,
       ConsumerGroupFunctions,
@@ -92,9 +101,11 @@ class FoundationsModule {
       MessageFunctions,
       PeekFunctions,
       DeadLetterFunctions,
+      RedriveFunctions,
       MaintenanceFunctions,
       LimitFunctions,
       AuditFunctions,
+      EncryptionFunctions,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -131,6 +142,7 @@ export class AppModule {
         MessageRanges,
         WorkRequestsService,
         WorkRequestRunner,
+        RedriveBatches,
         MessagesService,
         DeliveriesService,
         ContentsService,
@@ -148,6 +160,9 @@ export class AppModule {
         Refusals,
         RateLimits,
         StorageLimit,
+        DataKeys,
+        SealedMessages,
+        KeyMaintenance,
         MaintenanceService,
         Readiness,
         Metrics,

@@ -10,9 +10,11 @@ import { RefusalRecorder } from './audit/refusal-recorder.js';
 import type { Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { Database } from './database/database.js';
+import { EncryptionFunctions } from './database/encryption-functions.js';
 import { IdentityFunctions } from './database/identity-functions.js';
 import { migrate } from './database/migrator.js';
 import { Notifications } from './database/notifications.js';
+import { openMasterKeys } from './encryption/open-master-keys.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ensureFirstIdentity, type FirstIdentity } from './identity/first-identity.js';
 import { LivePods } from './limits/live-pods.js';
@@ -71,7 +73,9 @@ export async function startPod(
   let certificate: ServerCertificate | null = null;
   try {
     certificate = await loadCertificate(configuration, logger);
-    const secret = await new IdentityFunctions(database).shareSecret(SEAL_SECRET, randomBytes(32));
+    const identity = new IdentityFunctions(database);
+    const secret = await identity.shareSecret(SEAL_SECRET, randomBytes(32));
+    const masterKeys = await openMasterKeys(configuration, new EncryptionFunctions(database), identity, logger);
     const memory = new MemoryBudget({
       // Two bodies of the largest size find room in any case.
       bytes: Math.max(configuration.bodyMemoryBytes, 3 * BODY_COPIES * maxBodyBytes(configuration)),
@@ -79,7 +83,7 @@ export async function startPod(
     });
     const seal = new TokenSeal(secret);
     const connections = new Connections(configuration.maxConnections);
-    const foundations = { configuration, database, notifications, seal, memory, connections, certificate };
+    const foundations = { configuration, database, notifications, seal, memory, connections, certificate, masterKeys };
     const running = await buildApp(foundations, logger);
     app = running;
     await notifications.start();

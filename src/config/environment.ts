@@ -20,6 +20,7 @@ const isOrigin = (text: string): boolean =>
   /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text;
 const MODES = ['development', 'production'] as const;
 const CLIENT_CERTIFICATES = ['required', 'optional'] as const;
+const SEALING = ['on', 'off', 'required'] as const;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /**
@@ -69,6 +70,15 @@ const environmentSchema = z.object({
   TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: integer(1, 1000000).optional(),
   TOWPATH_MAX_QUEUE_BYTES_PER_SECOND: integer(1, 10000000000).optional(),
   TOWPATH_AUDIT_RETENTION_DAYS: integer(1, 36500).default(90),
+  TOWPATH_SEALING: z.enum(SEALING, { error: `must be one of ${SEALING.join(', ')}` }).default('on'),
+  TOWPATH_MASTER_KEY: z.string().optional(),
+  TOWPATH_MASTER_KEY_FILE: z.string().optional(),
+  TOWPATH_MASTER_KEY_DIRECTORY: z.string().optional(),
+  TOWPATH_MASTER_KEY_ID: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/, { error: 'must be the name of a file in the directory, without .key' })
+    .optional(),
+  TOWPATH_DATA_KEY_DAYS: decimal(0.0001, 36500).default(30),
   TOWPATH_DRAIN_SECONDS: decimal(0, 300).default(0),
   TOWPATH_SHUTDOWN_SECONDS: decimal(1, 300).default(20),
 });
@@ -123,6 +133,17 @@ export interface Configuration {
   readonly maxQueueBytesPerSecond: number | null;
   /** How long audit events are kept. */
   readonly auditRetentionDays: number;
+  /** `off`: what is put is not sealed. `required`: moreover, what is not sealed is not delivered. */
+  readonly sealing: (typeof SEALING)[number];
+  /** In base64; null: not given so. */
+  readonly masterKey: string | null;
+  readonly masterKeyFile: string | null;
+  /** Of the operator's master keys; null: there is none. */
+  readonly masterKeyDirectory: string | null;
+  /** The one in the directory that is for queues that name none; null: it is given otherwise. */
+  readonly masterKeyId: string | null;
+  /** A data key that is older is replaced. */
+  readonly dataKeyDays: number;
   /** How long a stop may take before what is left is cut off. */
   readonly shutdownMs: number;
   /** How long a stopping pod still takes requests, so that load balancers see that it is not ready. Beside `shutdownMs`. */
@@ -147,8 +168,9 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
   const problems = [
     ...(parsed.error?.issues ?? []).map((issue) => {
       const name = String(issue.path[0]);
-      // A URL may hold a password: its value is never repeated.
-      const value = name.endsWith('_URL') ? '' : ` (it is ${JSON.stringify(present[name])})`;
+      // A URL may hold a password: its value is never repeated. Nor is a key's.
+      const value =
+        name.endsWith('_URL') || name === 'TOWPATH_MASTER_KEY' ? '' : ` (it is ${JSON.stringify(present[name])})`;
       return `${name}: ${issue.message}${value}`;
     }),
     ...unknown.map((name) => `${name}: there is no such setting; the README lists them`),
@@ -187,6 +209,12 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     maxQueueRequestsPerSecond: values.TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND ?? null,
     maxQueueBytesPerSecond: values.TOWPATH_MAX_QUEUE_BYTES_PER_SECOND ?? null,
     auditRetentionDays: values.TOWPATH_AUDIT_RETENTION_DAYS,
+    sealing: values.TOWPATH_SEALING,
+    masterKey: values.TOWPATH_MASTER_KEY ?? null,
+    masterKeyFile: values.TOWPATH_MASTER_KEY_FILE ?? null,
+    masterKeyDirectory: values.TOWPATH_MASTER_KEY_DIRECTORY ?? null,
+    masterKeyId: values.TOWPATH_MASTER_KEY_ID ?? null,
+    dataKeyDays: values.TOWPATH_DATA_KEY_DAYS,
     shutdownMs: values.TOWPATH_SHUTDOWN_SECONDS * 1000,
     drainMs: values.TOWPATH_DRAIN_SECONDS * 1000,
     isRunByNpm: present['npm_lifecycle_event'] !== undefined,

@@ -21,6 +21,7 @@ export const PRODUCTION_CHECKS: readonly StartCheck[] = [
   ownDatabasePassword,
   noCredentialsFile,
   noSelfSignedCertificate,
+  givenMasterKey,
   encryptedConnections,
   encryptedPublicUrl,
 ];
@@ -78,6 +79,12 @@ function ownDatabasePassword({ databaseUrl }: Configuration): string | null {
   const { username, password } = new URL(databaseUrl);
   return password !== '' && (password === username || KNOWN_PASSWORDS.has(password))
     ? 'the password in DATABASE_URL is one that everybody knows or that is easily guessed: give the role one of its own, for example from "openssl rand -hex 24"'
+    : null;
+}
+
+function givenMasterKey({ sealing, masterKey, masterKeyFile, masterKeyId }: Configuration): string | null {
+  return sealing !== 'off' && masterKey === null && masterKeyFile === null && masterKeyId === null
+    ? 'there is no master key for the contents of messages, so that one would be made in the data directory, which nobody keeps a copy of: set TOWPATH_MASTER_KEY_FILE, or TOWPATH_MASTER_KEY_ID with TOWPATH_MASTER_KEY_DIRECTORY, the same on all pods'
     : null;
 }
 

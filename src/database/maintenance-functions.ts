@@ -79,7 +79,10 @@ export class MaintenanceFunctions {
     return this.count(FORGET, []);
   }
 
-  /** One batch of a work request (null: of the oldest unfinished one). Null: there was nothing to do. */
+  /**
+   * One batch of a work request (null: of the oldest unfinished one). Null: there was nothing to do. POD: it is a redrive
+   * whose batches a pod has to carry out.
+   */
   async runWorkRequestStep(id: string | null, batch: number): Promise<string | null> {
     const [row] = await this.database.run<{ status: string | null }>(STEP, [id, batch]);
     return row?.status ?? null;

@@ -29,6 +29,16 @@ export interface RetryToken {
   readonly requestDigest: string;
 }
 
+/** How the contents of a put were sealed. */
+export interface Seal {
+  /** One per message, in order. */
+  readonly contents: readonly Buffer[];
+  /** Null: they are not sealed. */
+  readonly keyId: number | null;
+  /** False: the database is not shown the properties. */
+  readonly needsProperties: boolean;
+}
+
 export interface PutMessage {
   readonly id: number;
   /** Null: no consumer group took it, so it was dropped. */
@@ -50,6 +60,8 @@ export interface ReceiptKey {
 
 export interface DeliveredMessage extends ReceiptKey {
   readonly channelId: string;
+  /** Null: it is not sealed. Else `content` is, with the properties in it, until it is opened. */
+  readonly keyId: number | null;
   readonly content: Buffer;
   readonly properties: Readonly<Record<string, string>> | null;
   readonly deliveryCount: number;
@@ -89,21 +101,21 @@ export interface Stats {
 }
 
 const PUT: Statement = {
-  name: 'put_packed_messages',
-  text: 'select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds" from towpath.put_packed_messages($1, $2, $3, $4, $5, $6, $7, $8)',
+  name: 'put_sealed_messages',
+  text: 'select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds" from towpath.put_sealed_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)',
 };
 const FIND_REPEATS: Statement = {
   name: 'find_repeats',
   text: 'select id, expire_after as "expireAfter" from towpath.find_repeats($1, $2, $3, $4)',
 };
 const PUT_ONCE: Statement = {
-  name: 'put_packed_messages_once',
+  name: 'put_sealed_messages_once',
   text: `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds", is_repeat as "isRepeat"
-    from towpath.put_packed_messages_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+    from towpath.put_sealed_messages_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 };
 const GET: Statement = {
   name: 'get_messages',
-  text: `select id, receipt_number as "receiptNumber", channel_id as "channelId", body as content, properties,
+  text: `select id, receipt_number as "receiptNumber", channel_id as "channelId", key_id as "keyId", body as content, properties,
     delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
     extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"
     from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
@@ -144,16 +156,28 @@ const key = (range: MessageRange): [number, number, boolean] => [
   range.deadLetter,
 ];
 
-const packed = (queueId: number, messages: readonly MessageToPut[], maxChannels: number): unknown[] => [
+const packed = (
+  queueId: number,
+  messages: readonly MessageToPut[],
+  maxChannels: number,
+  contents: readonly Buffer[],
+  needsProperties: boolean,
+): unknown[] => [
   queueId,
-  Buffer.concat(messages.map(({ content }) => content)),
-  messages.map(({ content }) => content.length),
+  Buffer.concat(contents),
+  contents.map(({ length }) => length),
   messages.map(({ channelId }) => channelId),
-  messages.map(({ properties }) => (properties === null ? null : JSON.stringify(properties))),
+  needsProperties ? messages.map(({ properties }) => (properties === null ? null : JSON.stringify(properties))) : null,
   messages.map(({ delayInSeconds }) => delayInSeconds),
   messages.map(({ sizeInBytes }) => sizeInBytes),
   maxChannels,
 ];
+
+const unsealed = (messages: readonly MessageToPut[]): Seal => ({
+  contents: messages.map(({ content }) => content),
+  keyId: null,
+  needsProperties: true,
+});
 
 /** The SQL functions of the data plane, each called from here only; the comments in the migrations say what they do. */
 @Injectable()
@@ -161,8 +185,14 @@ export class MessageFunctions {
   constructor(private readonly database: Database) {}
 
   /** Stores messages, all or none; the answer has their order. pg is slow with bytea[], so contents travel as one buffer. */
-  async put(queueId: number, messages: readonly MessageToPut[], maxChannels: number): Promise<PutMessage[]> {
-    return this.database.run<PutMessage>(PUT, packed(queueId, messages, maxChannels));
+  async put(
+    queueId: number,
+    messages: readonly MessageToPut[],
+    maxChannels: number,
+    { contents, keyId, needsProperties }: Seal = unsealed(messages),
+  ): Promise<PutMessage[]> {
+    const values = packed(queueId, messages, maxChannels, contents, needsProperties);
+    return this.database.run<PutMessage>(PUT, [...values, keyId]);
   }
 
   /** The same for what may be a repeat, by the ids of the messages or by a token: a repeat stores nothing. */
@@ -171,12 +201,14 @@ export class MessageFunctions {
     messages: readonly MessageToPut[],
     maxChannels: number,
     { retryToken, requestDigest }: RetryToken,
+    { contents, keyId, needsProperties }: Seal = unsealed(messages),
   ): Promise<PutOrRepeated[]> {
     return this.database.run<PutOrRepeated>(PUT_ONCE, [
-      ...packed(queueId, messages, maxChannels),
+      ...packed(queueId, messages, maxChannels, contents, needsProperties),
       messages.map(({ deduplicationId = null }) => deduplicationId),
       retryToken,
       requestDigest,
+      keyId,
     ]);
   }
 

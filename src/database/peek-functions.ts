@@ -26,8 +26,12 @@ export interface SeenMessage {
   readonly deadLetteredAt: Date | null;
   readonly deadLetterReason: string | null;
   readonly sizeInBytes: number;
+  /** Null: it is not sealed. Else `content` is, with the properties in it, until it is opened. */
+  readonly keyId: number | null;
   readonly properties: Readonly<Record<string, string>> | null;
   readonly content: Buffer;
+  /** Where a page after it begins. */
+  readonly cursor: string;
 }
 
 /** Which messages of a range; absent: any. All conditions must hold. */
@@ -35,8 +39,6 @@ export interface PeekConditions {
   readonly channelId: string | null;
   /** As decimal digits. */
   readonly ids: readonly string[] | null;
-  /** A compiled filter. */
-  readonly filterPath: string | null;
   /** Included. */
   readonly createdAfter: Date | null;
   /** Not included. */
@@ -54,9 +56,11 @@ const PEEK: Statement = {
   text: `select id, channel_id as "channelId", state, delivery_count as "deliveryCount", created_at as "createdAt",
     visible_after as "visibleAfter", expire_after as "expireAfter", delivered_at as "deliveredAt",
     delivered_to as "deliveredTo", delivery_history as "deliveryHistory", dead_lettered_at as "deadLetteredAt",
-    dead_letter_reason as "deadLetterReason", size_in_bytes as "sizeInBytes", properties, body as content,
-    next_cursor as "nextCursor"
-    from towpath.peek_messages($1, $2, $3, $4, $5::bigint[], $6::jsonpath, $7, $8, $9, $10)`,
+    dead_letter_reason as "deadLetterReason", size_in_bytes as "sizeInBytes", key_id as "keyId", properties,
+    body as content, next_cursor as "nextCursor",
+    case when $4::text is null or $5::bigint[] is not null then id::text
+      else to_char(visible_after at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id end as cursor
+    from towpath.peek_messages($1, $2, $3, $4, $5::bigint[], null, $6, $7, $8, $9)`,
 };
 
 /** The SQL function that looks at messages, called from here only. How much one call examines is its own decision. */
@@ -64,7 +68,7 @@ const PEEK: Statement = {
 export class PeekFunctions {
   constructor(private readonly database: Database) {}
 
-  /** Looks at messages and changes nothing. `cursor` is the page's before; null: from the start. */
+  /** Looks at messages and changes nothing; of their properties it knows nothing, they may be sealed. `cursor` is the page's before; null: from the start. */
   async peek(range: MessageRange, conditions: PeekConditions, cursor: string | null, limit: number): Promise<SeenPage> {
     const rows = await this.database.run<SeenMessage & { nextCursor: string | null }>(PEEK, [
       range.queueId,
@@ -72,7 +76,6 @@ export class PeekFunctions {
       range.deadLetter,
       conditions.channelId,
       conditions.ids,
-      conditions.filterPath,
       conditions.createdAfter,
       conditions.createdBefore,
       cursor,

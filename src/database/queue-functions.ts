@@ -95,6 +95,7 @@ const CREATE = select(WORK_REQUEST, 'create_queue(towpath.as_caller($4::jsonb, $
 const UPDATE = select(WORK_REQUEST, 'update_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
 const MOVE = select(WORK_REQUEST, 'change_queue_compartment(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
 const PURGE = select(WORK_REQUEST, 'purge_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
+const ROTATE_KEY = select(WORK_REQUEST, 'rotate_data_key(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
 const DELETE = select(WORK_REQUEST, 'delete_queue(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
 const FIND_WORK_REQUEST = select(WORK_REQUEST, 'find_work_request($1, $2) w');
 const CANCEL_WORK_REQUEST = select(WORK_REQUEST, 'cancel_work_request(towpath.as_caller($3::jsonb, $1::text), $2) w');
@@ -160,6 +161,11 @@ export class QueueFunctions {
     return one(
       await this.database.run<WorkRequest>(PURGE, [caller.tenancyId, id, details, ifMatch, contextOf(caller)]),
     );
+  }
+
+  /** Retires the data key: the next put makes another one. */
+  async rotateKey(caller: CallerContext, id: string, ifMatch: string | null): Promise<WorkRequest> {
+    return one(await this.database.run<WorkRequest>(ROTATE_KEY, [caller.tenancyId, id, ifMatch, contextOf(caller)]));
   }
 
   async delete(caller: CallerContext, id: string, ifMatch: string | null): Promise<WorkRequest> {

@@ -154,6 +154,25 @@ export interface TowpathConsumerGroup {
   version: Generated<number>;
 }
 
+export interface TowpathDataKey {
+  created_at: Timestamp;
+  id: number;
+  master_key_id: string;
+  queue_id: number;
+  /**
+   * Since when nothing is sealed with it; null: it is the one in force.
+   */
+  retired_at: Timestamp | null;
+  /**
+   * An upper bound of the messages that were sealed with it, reserved by pods ahead in portions.
+   */
+  sealed_messages: Generated<number>;
+  /**
+   * AES-256-GCM under the master key, with the ids of queue and key as associated data; what exactly is the matter of the provider of the master key.
+   */
+  wrapped_key: Buffer;
+}
+
 export interface TowpathDeadLetters {
   channel_id: string | null;
   consumer_group_id: number | null;
@@ -216,7 +235,7 @@ export interface TowpathLease {
 
 export interface TowpathMessage {
   /**
-   * The content, as UTF-8 bytes where it came as text.
+   * The content, as UTF-8 bytes where it came as text; where there is a key_id, content and properties, sealed: see src/encryption/message-seal.ts.
    */
   body: Buffer;
   channel_id: Generated<string>;
@@ -239,7 +258,7 @@ export interface TowpathMessage {
   expire_after: Timestamp;
   id: number;
   /**
-   * The data key that body and properties are sealed with; null: not sealed.
+   * The data key of the queue that body is sealed with, content and properties in it; null: not sealed.
    */
   key_id: number | null;
   properties: Json | null;
@@ -398,6 +417,20 @@ export interface TowpathUserAccount {
   time_created: Generated<Timestamp>;
 }
 
+export interface TowpathUserGroup {
+  id: string;
+  name: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+}
+
+export interface TowpathUserGroupMember {
+  group_id: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  user_id: string;
+}
+
 export interface TowpathWorkRequest {
   action_type: Generated<string>;
   compartment_id: string;
@@ -446,6 +479,7 @@ export interface DB {
   "towpath.channel_stats": TowpathChannelStats;
   "towpath.compartment": TowpathCompartment;
   "towpath.consumer_group": TowpathConsumerGroup;
+  "towpath.data_key": TowpathDataKey;
   "towpath.dead_letters": TowpathDeadLetters;
   "towpath.deduplication": TowpathDeduplication;
   "towpath.in_flight": TowpathInFlight;
@@ -465,6 +499,8 @@ export interface DB {
   "towpath.signing_key": TowpathSigningKey;
   "towpath.tenancy": TowpathTenancy;
   "towpath.user_account": TowpathUserAccount;
+  "towpath.user_group": TowpathUserGroup;
+  "towpath.user_group_member": TowpathUserGroupMember;
   "towpath.work_request": TowpathWorkRequest;
   "towpath.work_request_error": TowpathWorkRequestError;
   "towpath.work_request_log": TowpathWorkRequestLog;

@@ -1,8 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
-import { compileFilter } from '../consumer-groups/filter/compile-filter.js';
+import { readFilter } from '../consumer-groups/filter/compile-filter.js';
 import { DeadLetterFunctions, type DeadLetterDeletion } from '../database/dead-letter-functions.js';
 import type { Queue, WorkRequest } from '../database/queue-functions.js';
+import { SealedMessages } from '../encryption/sealed-messages.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
 import { MessageRanges } from '../messages/message-ranges.js';
@@ -31,6 +32,7 @@ export class DeadLettersService {
     private readonly directory: QueueDirectory,
     private readonly ranges: MessageRanges,
     private readonly runner: WorkRequestRunner,
+    private readonly sealed: SealedMessages,
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
@@ -41,14 +43,16 @@ export class DeadLettersService {
     { filter, ...details }: RedriveDeadLettersDetails,
     ifMatch: string | undefined,
   ): Promise<WorkRequest> {
-    const filterPath = compileFilter(filter);
+    const isFiltered = readFilter(filter) !== null;
     const { queue } = await this.directory.find(caller, reference);
     const target = await this.target(caller, details.targetQueueId);
+    if (isFiltered || target !== null) this.sealed.checkMasterKey(queue);
+    if (target !== null) this.sealed.checkMasterKey(target);
     const request = await this.functions.redrive({
       caller,
       queueId: queue.id,
       details: withTimesInUtc(details),
-      filterPath,
+      filter: isFiltered && filter !== undefined ? filter : null,
       ifMatch: unquoted(ifMatch),
       maxMessageBytes: target === null ? null : this.maxMessageBytes(target),
       maxChannels: this.configuration.maxChannels,
@@ -72,19 +76,46 @@ export class DeadLettersService {
   async resend(caller: Caller, reference: string, details: ResendDeadLetterDetails): Promise<ResentDeadLetter> {
     const { queue, range } = await this.ranges.find(caller, reference, details.consumerGroupId);
     const target = await this.target(caller, details.targetQueueId);
-    const { content, metadata } = details;
-    const { id, expireAfter } = await this.functions.resend({
-      caller,
-      queueId: range.queueId,
-      consumerGroupId: range.consumerGroupId,
-      messageId: details.messageId,
-      content: content === undefined ? null : Buffer.from(content),
-      channelId: metadata?.channelId ?? null,
-      properties: metadata?.customProperties ?? null,
-      targetQueueId: target?.queueId ?? null,
-      maxMessageBytes: this.maxMessageBytes(target ?? queue),
-      maxChannels: this.configuration.maxChannels,
-    });
+    const { messageId, content, metadata } = details;
+    const stored = await this.functions.read(range.queueId, range.consumerGroupId, messageId);
+    if (stored === null) {
+      throw new ServiceError('NotAuthorizedOrNotFound', 'messageId: the dead letter queue has no such message');
+    }
+    const isWhole = content !== undefined && metadata?.customProperties !== undefined;
+    // What is wholly replaced need not be readable.
+    const [old = null] = isWhole ? [] : await this.sealed.open(queue, [stored]);
+    if (old === null && !isWhole) {
+      throw new ServiceError(
+        'IncorrectState',
+        'messageId: the message cannot be opened, because it was altered in the database: give content and customProperties anew, or delete it',
+      );
+    }
+    const message = {
+      content: content === undefined ? (old?.content ?? Buffer.alloc(0)) : Buffer.from(content),
+      // The copy names the one that it replaces.
+      properties: {
+        ...(metadata?.customProperties ?? old?.properties),
+        'towpath.resentFrom': `${queue.id}/${messageId}`,
+      },
+    };
+    const into = target ?? queue;
+    // The filters of its consumer groups are for another queue; in its own the message stays with its group.
+    const { id, expireAfter } = await this.sealed.seal(into, [message], true, ({ contents, keyId }) =>
+      this.functions.resend({
+        caller,
+        queueId: range.queueId,
+        consumerGroupId: range.consumerGroupId,
+        messageId,
+        content: contents[0] ?? message.content,
+        contentBytes: message.content.length,
+        channelId: metadata?.channelId ?? null,
+        properties: message.properties,
+        keyId,
+        targetQueueId: target?.queueId ?? null,
+        maxMessageBytes: this.maxMessageBytes(into),
+        maxChannels: this.configuration.maxChannels,
+      }),
+    );
     return { id, expireAfter: expireAfter.toISOString() };
   }
 

@@ -28,6 +28,7 @@ export class ExportController {
     permission: 'use queue-pull',
     isExtension: true,
     success: { status: 200, description: 'A PeekedMessage per line.', schema: peekedMessage, contentType: JSON_LINES },
+    errors: ['IncorrectState'],
   })
   async export(
     @CurrentCaller() caller: Caller,

@@ -8,6 +8,8 @@ const OWN_CODES: Readonly<Record<string, ErrorCode>> = {
   TP409: 'IncorrectState',
   TP4RT: 'InvalidatedRetryToken',
   TP412: 'NoEtagMatch',
+  // Whoever seals tries again; a caller is told only where that does not help.
+  TP4SE: 'IncorrectState',
 };
 
 /** Codes of Node's network errors and of PostgreSQL that mean: the database cannot be worked with at the moment. */
@@ -47,6 +49,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return /Connection terminated|timeout exceeded when trying to connect|Query read timeout|Client has encountered a connection error|not queryable/.test(
     message,
   );
+}
+
+/** True where a put was refused because its data key is not in force any more: seal with the one that is. */
+export function isDataKeyReplaced(error: unknown): boolean {
+  return shapeOf(error).code === 'TP4SE';
 }
 
 /** Turns whatever was thrown into the error that the caller is told of. A foreign database error never gets through. */

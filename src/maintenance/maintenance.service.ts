@@ -2,6 +2,8 @@ import { Inject, Injectable, Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import { MaintenanceFunctions, type DueMaintenance } from '../database/maintenance-functions.js';
+import { KeyMaintenance } from '../encryption/key-maintenance.js';
+import { WorkRequestRunner } from '../work-requests/work-request-runner.js';
 import { WakeUps } from '../messages/waiting/wake-ups.js';
 
 const LEASE = 'maintenance';
@@ -39,6 +41,8 @@ export class MaintenanceService {
     private readonly functions: MaintenanceFunctions,
     private readonly wakeUps: WakeUps,
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
+    private readonly runner: WorkRequestRunner,
+    private readonly keys: KeyMaintenance,
   ) {}
 
   start(): void {
@@ -118,7 +122,7 @@ export class MaintenanceService {
       }
       case 'work-requests':
         for (let batch = 0; batch < MAX_BATCHES && !this.isStopped; batch += 1) {
-          if ((await this.functions.runWorkRequestStep(null, WORK_REQUEST_BATCH)) === null) break;
+          if ((await this.runner.step(null, WORK_REQUEST_BATCH)) === null) break;
         }
     }
   }
@@ -134,5 +138,6 @@ export class MaintenanceService {
     if (now < this.forgetAt) return;
     this.forgetAt = now + FORGET_EVERY_MS;
     await this.functions.forgetOldRecords();
+    await this.keys.run(() => this.isStopped);
   }
 }

@@ -8,6 +8,7 @@ import {
   type PutMessage,
 } from '../database/message-functions.js';
 import type { Queue } from '../database/queue-functions.js';
+import { SealedMessages } from '../encryption/sealed-messages.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
 import { RateLimits } from '../limits/rate-limits.js';
@@ -32,6 +33,9 @@ const JSON_PER_CONTENT_BYTE = 6;
 /** What a get claims at most while memory is short; one message in any case. Enough for a batch of common messages. */
 const SHORT_RESPONSE_BYTES = 262_144;
 
+/** How often a get claims again where nothing of what it has claimed can be opened. */
+const MAX_CLAIMS = 3;
+
 /** Puts and gets. What REST and STOMP do with messages, they do here. */
 @Injectable()
 export class MessagesService {
@@ -48,6 +52,7 @@ export class MessagesService {
     private readonly storage: StorageLimit,
     private readonly rooms: WaitingRooms,
     private readonly wakeUps: WakeUps,
+    private readonly sealed: SealedMessages,
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
@@ -96,7 +101,7 @@ export class MessagesService {
     retryToken: string | null,
   ): Promise<PutMessage[]> {
     try {
-      return await this.storage.put(queue, messages, () => this.store(queue.queueId, messages, retryToken));
+      return await this.storage.put(queue, messages, () => this.store(queue, messages, retryToken));
     } catch (error) {
       if (!(error instanceof ServiceError) || error.code !== 'LimitExceeded' || !mayRepeat(messages, retryToken)) {
         throw error;
@@ -111,16 +116,22 @@ export class MessagesService {
 
   /** A put that names nothing to be remembered pays for no memory. */
   private async store(
-    queueId: number,
+    queue: Queue,
     messages: readonly MessageToPut[],
     retryToken: string | null,
   ): Promise<PutMessage[]> {
     const { maxChannels } = this.configuration;
+    const { queueId } = queue;
+    const hasGroups = queue.capabilities.some(({ type }) => type === 'CONSUMER_GROUPS');
     if (!mayRepeat(messages, retryToken)) {
-      return this.functions.put(queueId, messages, maxChannels);
+      return this.sealed.seal(queue, messages, hasGroups, (seal) =>
+        this.functions.put(queueId, messages, maxChannels, seal),
+      );
     }
-    const requestDigest = digestOf(messages);
-    const answers = await this.functions.putOnce(queueId, messages, maxChannels, { retryToken, requestDigest });
+    const token = { retryToken, requestDigest: digestOf(messages) };
+    const answers = await this.sealed.seal(queue, messages, hasGroups, (seal) =>
+      this.functions.putOnce(queueId, messages, maxChannels, token, seal),
+    );
     this.repeated += answers.filter(({ isRepeat }) => isRepeat).length;
     return answers;
   }
@@ -139,6 +150,7 @@ export class MessagesService {
   ): Promise<Message[]> {
     const { queue, range } = await this.ranges.find(caller, reference, query.consumerGroupId);
     const channelId = query.channelFilter ?? null;
+    this.sealed.checkMasterKey(queue);
     this.rates.get(queue, channelId);
     const limit = query.limit ?? 1;
     const request: ClaimRequest = {
@@ -150,6 +162,7 @@ export class MessagesService {
       deliveredTo: caller.userId,
       maxBytes: Math.min(MAX_RESPONSE_BYTES, limit * maxMessageBytesOf(queue, this.configuration.maxMessageBytes)),
       hold,
+      acceptUnsealed: queue.acceptUnsealed,
     };
     const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
@@ -186,27 +199,47 @@ export class MessagesService {
       await hold.take('claim', least);
     }
     const maxBytes = Math.floor(hold.bytes / JSON_PER_CONTENT_BYTE);
-    const messages = await this.functions.get({
-      ...range,
-      maxBytes,
-      afterChannelId: this.turns.lastServed(request),
-    });
-    const [first] = messages;
-    if (first === undefined) {
-      hold.release();
-      return null;
-    }
-    if (request.channelId === null) this.turns.served(request, first.channelId);
-    this.gate.delivered(request, messages.length);
-    // Others who wait must know when these may be visible again.
-    if (request.visibilityInSeconds !== 0) {
-      this.wakeUps.hint({
-        ...rangeKeyOf(request),
-        channelId: first.channelId,
-        inMs: first.hiddenForMs,
+    for (let claims = 1; ; claims += 1) {
+      const messages = await this.functions.get({
+        ...range,
+        maxBytes,
+        afterChannelId: this.turns.lastServed(request),
       });
+      const [first] = messages;
+      if (first === undefined) {
+        hold.release();
+        return null;
+      }
+      if (request.channelId === null) this.turns.served(request, first.channelId);
+      this.gate.delivered(request, messages.length);
+      // Others who wait must know when these may be visible again.
+      if (request.visibilityInSeconds !== 0) {
+        this.wakeUps.hint({
+          ...rangeKeyOf(request),
+          channelId: first.channelId,
+          inMs: first.hiddenForMs,
+        });
+      }
+      const opened = await this.opened(request, messages);
+      if (opened.length > 0) return opened;
+      if (claims === MAX_CLAIMS) {
+        hold.release();
+        return null;
+      }
     }
-    return messages;
+  }
+
+  /**
+   * What was claimed, in the clear. What cannot be opened stays claimed: it is delivered to nobody, comes again after
+   * its timeout, and is a dead letter in the end. Where it is the master key that is not there, all go back.
+   */
+  private async opened(request: ClaimRequest, messages: readonly DeliveredMessage[]): Promise<DeliveredMessage[]> {
+    try {
+      return (await this.sealed.open(request, messages)).filter((message) => message !== null);
+    } catch (error) {
+      await this.giveBack(request, messages);
+      throw error;
+    }
   }
 
   private async giveBack(request: ClaimRequest, messages: readonly DeliveredMessage[]): Promise<void> {

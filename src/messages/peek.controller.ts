@@ -25,6 +25,7 @@ export class PeekController {
     takesDeadLetters: true,
     isExtension: true,
     success: { status: 200, description: 'A page.', schema: peekedMessages, headers: NEXT_PAGE_HEADER },
+    errors: ['IncorrectState'],
   })
   async peek(
     @CurrentCaller() caller: Caller,

@@ -53,6 +53,9 @@ export const peekedMessage = message
     deliveryCount: z.int().meta({ description: 'How often the message was delivered.', example: 1 }),
     visibleAfter: timestamp('Since when the message is visible, or when it will be.'),
     sizeInBytes: z.int().meta({ description: 'The bytes of its content and its properties.', example: 5 }),
+    unreadable: z.string().optional().meta({
+      description: 'Why content and properties are missing: the message cannot be opened. Absent for all others.',
+    }),
     consumerGroupId: z.string().optional().meta({ description: 'The consumer group, where one was asked for.' }),
     deliveries: z
       .array(

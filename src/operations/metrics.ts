@@ -3,6 +3,8 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { RefusalRecorder } from '../audit/refusal-recorder.js';
 import { Database } from '../database/database.js';
 import { Notifications } from '../database/notifications.js';
+import { DataKeys } from '../encryption/data-keys.js';
+import { SealedMessages } from '../encryption/sealed-messages.js';
 import { LivePods } from '../limits/live-pods.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { Refusals } from '../limits/refusals.js';
@@ -41,6 +43,8 @@ export class Metrics {
     recorder: RefusalRecorder,
     connections: Connections,
     @Inject(SERVER_CERTIFICATE) certificate: ServerCertificate | null,
+    sealed: SealedMessages,
+    keys: DataKeys,
   ) {
     collectDefaultMetrics({ register: this.registry });
     this.gauge('towpath_database_connections', 'Connections of the pool.', () => database.connections.total);
@@ -89,6 +93,17 @@ export class Metrics {
       'Refused requests that are not in the audit log, because there were too many of them or the database was away.',
       () => recorder.dropped,
     );
+    this.counter(
+      'towpath_unreadable_messages_total',
+      'Messages that were read and could not be opened: altered in the database, or not sealed where that is required.',
+      () => sealed.unreadableMessages,
+    );
+    this.counter(
+      'towpath_unsealed_messages_total',
+      'Messages that were read and that no pod had sealed.',
+      () => sealed.unsealedMessages,
+    );
+    this.gauge('towpath_data_keys_remembered', 'Data keys that this pod has unwrapped.', () => keys.size);
     this.gauge(
       'towpath_memory_held_bytes',
       'What request bodies and answers under way hold, as it is reckoned.',

@@ -68,7 +68,9 @@ const settings = (isNew: boolean) => ({
     ...(isNew && { default: 5 }),
   }).optional(),
   customEncryptionKeyId: text(0, 255, {
-    description: 'A key of yours to encrypt contents with; empty: none.',
+    description:
+      'A master key of the operator that the messages are sealed under; empty: the one that the service uses anyway. While ' +
+      'it is disabled, or there is none of this name, puts and reads of the queue answer 409.',
   }).optional(),
   deduplicationWindowInSeconds: integer(0, 86_400, {
     description:
@@ -208,7 +210,10 @@ export const queue = z
       description: 'Deliveries after which a message is a dead letter; 0: never.',
       example: 5,
     }),
-    customEncryptionKeyId: z.string().optional().meta({ description: 'Your key that contents are encrypted with.' }),
+    customEncryptionKeyId: z
+      .string()
+      .optional()
+      .meta({ description: 'The master key that the messages are sealed under; absent: the one of the service.' }),
     deduplicationWindowInSeconds: z.int().meta({
       description: 'Towpath extension: for how many seconds a put that may be repeated is remembered; 0: not.',
       example: 300,

@@ -169,4 +169,26 @@ export class QueuesController {
   ): Promise<void> {
     accept(reply, await this.queues.purge(caller, queueId, details, ifMatch));
   }
+
+  @Post(':queueId/actions/rotateKey')
+  @Operation({
+    id: 'rotateQueueKey',
+    summary: 'Replaces the data key of a queue',
+    description:
+      'Towpath extension. From now on nothing is sealed with the key that was in force; the next put makes another one. ' +
+      'What was sealed stays readable: keys are kept until no message needs them. They are also replaced by age.',
+    permission: 'manage queues',
+    isExtension: true,
+    success: accepted('The key is retired.'),
+    errors: ['IncorrectState', 'NoEtagMatch'],
+    headers: IF_MATCH_HEADER,
+  })
+  async rotateKey(
+    @CurrentCaller() caller: Caller,
+    @Param('queueId') queueId: string,
+    @Headers('if-match') ifMatch: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<void> {
+    accept(reply, await this.queues.rotateKey(caller, queueId, ifMatch));
+  }
 }

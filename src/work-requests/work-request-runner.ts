@@ -13,6 +13,9 @@ export class WorkRequestRunner implements OnApplicationShutdown {
   private readonly underWay = new Set<Promise<void>>();
   private readonly stopping = new AbortController();
 
+  /** What SQL cannot do alone: a batch of a redrive (null: of the oldest one). Set by RedriveBatches. */
+  redrive: (id: string | null) => Promise<string | null> = () => Promise.resolve('WAITING');
+
   constructor(private readonly functions: MaintenanceFunctions) {}
 
   /** Returns at once; `ended` is called when nothing is left to do for the work request, or somebody else is at it. */
@@ -29,10 +32,16 @@ export class WorkRequestRunner implements OnApplicationShutdown {
     await Promise.allSettled(this.underWay);
   }
 
+  /** One batch of a work request (null: of the oldest unfinished one), by SQL or by this pod. The status after that. */
+  async step(id: string | null, batch: number): Promise<string | null> {
+    const status = await this.functions.runWorkRequestStep(id, batch);
+    return status === 'POD' ? this.redrive(id) : status;
+  }
+
   private async carryOut(id: string, ended: () => Promise<void>): Promise<void> {
     const { signal } = this.stopping;
     while (!signal.aborted) {
-      const status = await this.functions.runWorkRequestStep(id, BATCH);
+      const status = await this.step(id, BATCH);
       // A stop ends the wait at once.
       if (status === 'WAITING') await sleep(WAITING_MS, undefined, { signal }).catch(() => undefined);
       else if (status !== 'IN_PROGRESS') break;

@@ -43,6 +43,7 @@ const workRequestFields = {
     'DELETE_CONSUMER_GROUP',
     // Ours.
     'REDRIVE_MESSAGES',
+    'ROTATE_DATA_KEY',
   ]),
   status: z.enum(['ACCEPTED', 'IN_PROGRESS', 'FAILED', 'SUCCEEDED', 'CANCELING', 'CANCELED']),
   id: z.string().meta({ example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample' }),

@@ -21,6 +21,8 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   'QueuesController.create': 'manage queues',
   'QueuesController.delete': 'manage queues',
   'QueuesController.changeCompartment': 'manage queues',
+  // Ours.
+  'QueuesController.rotateKey': 'manage queues',
   // Ours: what operators do, as a purge.
   'WorkRequestsController.cancel': 'use queues',
   'DeadLettersController.redrive': 'use queues',

@@ -22,6 +22,7 @@ describe('what speaks against a start', () => {
         TOWPATH_TLS_CERT_FILE: '/tls.crt',
         TOWPATH_TLS_KEY_FILE: '/tls.key',
         TOWPATH_PUBLIC_URL: 'https://queues.example.com',
+        TOWPATH_MASTER_KEY_FILE: '/master.key',
         ...changes,
       }),
     );
@@ -33,6 +34,7 @@ describe('what speaks against a start', () => {
     expect(problems({ ...noTls, TOWPATH_HOST: '127.0.0.1' })).toEqual([]);
     expect(problems({ ...noTls, TOWPATH_HOST: '::1' })).toEqual([]);
     expect(problems({ DATABASE_URL: '', TOWPATH_ALLOW_EMBEDDED: '1' })).toEqual([]);
+    expect(problems({ TOWPATH_MASTER_KEY_FILE: '', TOWPATH_SEALING: 'off' })).toEqual([]);
     // Who connects with a certificate, or as the system's user, has no password.
     expect(problems({ DATABASE_URL: 'postgres://towpath@db.example/towpath' })).toEqual([]);
   });
@@ -41,6 +43,7 @@ describe('what speaks against a start', () => {
     [{ DATABASE_URL: '' }, /embedded PostgreSQL.*DATABASE_URL.*TOWPATH_ALLOW_EMBEDDED=1/],
     [{ DATABASE_URL: 'postgres://towpath:development-only@db/x' }, /the password in DATABASE_URL/],
     [{ DATABASE_URL: 'postgres://orders:orders@db/x' }, /the password in DATABASE_URL/],
+    [{ TOWPATH_MASTER_KEY_FILE: '' }, /no master key.*TOWPATH_MASTER_KEY_FILE/],
     [noTls, /listen on 0\.0\.0\.0.*without TLS.*TOWPATH_BEHIND_PROXY=1/],
     [{ ...noTls, TOWPATH_HOST: 'queues.internal' }, /listen on queues\.internal.*without TLS/],
     [{ ...noTls, TOWPATH_HOST: '::' }, /listen on ::.*without TLS/],
@@ -82,9 +85,14 @@ describe('what speaks against a start', () => {
     });
     const { message } = refusal(configuration, problemsOf(configuration));
     expect(message.split('\n').slice(1)).toEqual(
-      [/CLIENT_CA_FILE/, /embedded PostgreSQL/, /credentials\.json/, /without TLS/, /TOWPATH_PUBLIC_URL/].map((each) =>
-        expect.stringMatching(each),
-      ),
+      [
+        /CLIENT_CA_FILE/,
+        /embedded PostgreSQL/,
+        /credentials\.json/,
+        /no master key/,
+        /without TLS/,
+        /TOWPATH_PUBLIC_URL/,
+      ].map((each) => expect.stringMatching(each)),
     );
     expect(message).toMatch(/^Towpath does not start in production mode \(TOWPATH_MODE=production\)/);
   });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { toJsonPath } from '../../src/consumer-groups/filter/filter-jsonpath.js';
+import { matchesFilter } from '../../src/consumer-groups/filter/filter-match.js';
 import {
   FilterSyntaxError,
   parseFilter,
@@ -106,6 +107,10 @@ describe('filters of consumer groups', () => {
           [toJsonPath(expression), candidates.map((candidate) => JSON.stringify(candidate))],
         );
         expect(rows.map(({ taken }) => taken)).toEqual(candidates.map((candidate) => takes(expression, candidate)));
+        // As pods evaluate it on what is sealed.
+        expect(candidates.map((candidate) => matchesFilter(expression, candidate))).toEqual(
+          rows.map(({ taken }) => taken),
+        );
       }),
       { numRuns: 1500 },
     );

@@ -22,6 +22,8 @@ const rows: readonly Row[] = marked('configuration')
 
 /** A list is told by what is in it. */
 const told = (environment: NodeJS.ProcessEnv): unknown[] => Object.values(readConfiguration(environment)).flat();
+/** Variables without a default that are no numbers. */
+const isText = (name: string): boolean => /_(?:URL|FILE|ORIGINS)$/.test(name) || name.startsWith('TOWPATH_MASTER_KEY');
 
 describe("the README's configuration table", () => {
   it('lists the variables that there are, in their order', () => {
@@ -41,8 +43,8 @@ describe("the README's configuration table", () => {
         ? 'postgres://somebody@somewhere/something'
         : name.endsWith('_URL') || name.endsWith('_ORIGINS')
           ? 'https://queues.example.com'
-          : name.endsWith('_FILE')
-            ? '/run/secrets/file'
+          : isText(name)
+            ? 'something'
             : 123_456;
     expect(told({})).not.toContain(value);
     expect(told({})).toContain(null);
@@ -64,9 +66,7 @@ describe("the README's configuration table", () => {
   it('tells a range for every number, and the unit where the name has one', () => {
     // What is no text without a default is a number: a limit that there may be.
     const numbers = rows.filter(
-      (row) =>
-        (/^\d+$/.test(row.default) && row.values !== '0 or 1') ||
-        (row.default === '' && !/_(?:URL|FILE|ORIGINS)$/.test(row.name)),
+      (row) => (/^\d+$/.test(row.default) && row.values !== '0 or 1') || (row.default === '' && !isText(row.name)),
     );
     expect(ranges.map(({ name }) => name)).toEqual(numbers.map(({ name }) => name));
     const units: readonly (readonly [string, string])[] = [

@@ -8,7 +8,7 @@ describe('the history checker finds', () => {
       const found = await propertiesBroken(
         PROPERTIES.filter,
         // The ids of three groups follow one another.
-        (test) => rewrite(test, 'put_packed_messages', [/where g\.filter_path is null/, '$& or g.id % 3 = 0']),
+        (test) => rewrite(test, 'put_sealed_messages', [/where g\.filter_path is null/, '$& or g.id % 3 = 0']),
         { groups: true },
       );
       expect(found.has(PROPERTIES.filter)).toBe(true);

@@ -1,3 +1,7 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import pg from 'pg';
 import { until } from '../pods/support.js';
 import { Client, type Answer, type Call } from '../rest/support.js';
@@ -11,10 +15,13 @@ describe('the answers', () => {
   let validator: Validator;
   let operations: ReadonlyMap<string, NamedOperation>;
   let compartmentId: string;
+  let keys: string;
   const answered = new Map<string, Set<number>>();
 
   beforeAll(async () => {
-    pods = await startTestPods();
+    keys = await mkdtemp(join(tmpdir(), 'towpath-keys-'));
+    await writeFile(join(keys, 'ocid1.key.oc1..mine.key'), randomBytes(32).toString('base64'));
+    pods = await startTestPods(1, { TOWPATH_MASTER_KEY_DIRECTORY: keys });
     client = new Client(pods.pods[0]!.url, pods.credentials.apiKey);
     ({ compartmentId } = pods.credentials);
     const document = (await client.call({ path: '/openapi.json', root: true })).json as unknown as Document;
@@ -24,6 +31,7 @@ describe('the answers', () => {
   afterAll(async () => {
     client.close();
     await pods.stop();
+    await rm(keys, { recursive: true, force: true });
   });
 
   async function expectAnswer(
@@ -175,6 +183,16 @@ describe('the answers', () => {
     await expectAnswer('cancelWorkRequest', 404, '/workRequests/x');
     await until(async () => (await client.call({ path: redriveRequest })).json?.['status'] === 'CANCELED', 'it ends');
     await expectAnswer('listWorkRequests', 200, '/workRequests?limit=1');
+
+    await expectAnswer('rotateQueueKey', 202, `${queue}/actions/rotateKey`);
+    await expectAnswer('rotateQueueKey', 412, `${queue}/actions/rotateKey`, { headers: { 'if-match': 'x' } });
+    // A queue whose master key nobody has.
+    const shut = await client.createQueue({ compartmentId, customEncryptionKeyId: 'unknown' });
+    await expectAnswer('putMessages', 409, `/queues/${shut}/messages`, { body: { messages: [{ content: 'x' }] } });
+    await expectAnswer('getMessages', 409, `/queues/${shut}/messages`);
+    await expectAnswer('peekMessages', 409, `/queues/${shut}/messages/actions/peekMessages`);
+    await expectAnswer('exportDeadLetters', 409, `/queues/${shut}/deadLetters/actions/export`);
+    await expectAnswer('getStats', 200, `/queues/${shut}/stats`);
 
     // A purge that is held up, to see its states.
     const blocker = new pg.Client({ connectionString: pods.test.url });

@@ -83,6 +83,14 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     permission: 'use queues',
     errors: [409, 412, 413, 415],
   },
+  // Ours.
+  rotateQueueKey: {
+    method: 'POST',
+    path: `${QUEUE}/actions/rotateKey`,
+    ...CHANGE,
+    permission: 'manage queues',
+    errors: [409, 412],
+  },
   createConsumerGroup: {
     method: 'POST',
     path: '/20210201/consumerGroups',
@@ -266,6 +274,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answer: 'PeekedMessages',
     answerHeaders: ['opc-next-page'],
     permission: 'use queue-pull',
+    errors: [409],
   },
   exportDeadLetters: {
     method: 'GET',
@@ -275,6 +284,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     answer: 'PeekedMessage',
     contentType: 'application/x-ndjson',
     permission: 'use queue-pull',
+    errors: [409],
   },
   listAuditEvents: {
     method: 'GET',
@@ -393,6 +403,7 @@ export const ENUMS: Readonly<Record<string, readonly string[]>> = {
     'DELETE_CONSUMER_GROUP',
     // Ours.
     'REDRIVE_MESSAGES',
+    'ROTATE_DATA_KEY',
   ],
   'AuditEvent.outcome': ['SUCCEEDED', 'REFUSED'],
   'listAuditEvents?outcome': ['SUCCEEDED', 'REFUSED'],
@@ -561,6 +572,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'createdAt',
     'sizeInBytes',
     'metadata?',
+    'unreadable?',
     'consumerGroupId?',
     'deliveries',
     'deadLetter?',

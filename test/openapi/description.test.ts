@@ -331,7 +331,7 @@ describe('the OpenAPI description', () => {
   });
 
   it('is the same where the program was built', async () => {
-    const built = await startBuilt(pods.test.url);
+    const built = await startBuilt(pods.test.url, pods.dataDirectory);
     try {
       const other = (await (await fetch(`${built.url}/openapi.json`)).json()) as Document;
       expect(other).toEqual(document);
@@ -342,11 +342,14 @@ describe('the OpenAPI description', () => {
 });
 
 /** Runs dist/main.js, as `npm start` does. */
-async function startBuilt(databaseUrl: string): Promise<{ readonly url: string; readonly stop: () => Promise<void> }> {
+async function startBuilt(
+  databaseUrl: string,
+  dataDirectory: string,
+): Promise<{ readonly url: string; readonly stop: () => Promise<void> }> {
   const root = path.resolve(import.meta.dirname, '../..');
   const child: ChildProcess = spawn(process.execPath, [path.join(root, 'dist', 'main.js')], {
     cwd: root,
-    env: { PATH: process.env['PATH'], DATABASE_URL: databaseUrl, TOWPATH_PORT: '0' },
+    env: { PATH: process.env['PATH'], DATABASE_URL: databaseUrl, TOWPATH_DATA_DIR: dataDirectory, TOWPATH_PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = once(child, 'exit');

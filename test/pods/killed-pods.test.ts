@@ -130,8 +130,8 @@ describe('kill -9', () => {
       return row?.n === 0;
     }, 'no statement is under way');
     const puts = await all.test.sql<{ put: string; messages: number }>(
-      `select split_part(convert_from(substr(body, 1, 20), 'UTF8'), ' ', 1) as put, count(*)::int as messages
-       from towpath.message group by 1`,
+      // Contents are sealed; those of one put have one time.
+      `select created_at::text as put, count(*)::int as messages from towpath.message group by 1`,
     );
     expect(puts.length).toBeGreaterThanOrEqual(ROUNDS);
     expect(puts.filter(({ messages }) => messages !== 20)).toEqual([]);

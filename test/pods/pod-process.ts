@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -84,11 +85,13 @@ export interface PodProcesses {
 export async function startPodProcesses(count: number, common: Record<string, string> = {}): Promise<PodProcesses> {
   const test = await createTestDatabase();
   const folders: string[] = [];
+  // They have no folder in common.
+  const key = { TOWPATH_MASTER_KEY: randomBytes(32).toString('base64') };
   const pods: PodProcess[] = [];
   const add = async (environment: Record<string, string> = {}): Promise<PodProcess> => {
     const folder = await mkdtemp(path.join(tmpdir(), 'towpath-process-'));
     folders.push(folder);
-    const pod = new PodProcess(test.url, folder, { ...common, ...environment });
+    const pod = new PodProcess(test.url, folder, { ...key, ...common, ...environment });
     pods.push(pod);
     await pod.ready();
     return pod;

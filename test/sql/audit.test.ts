@@ -237,8 +237,6 @@ describe('a change by SQL', () => {
       messageId: ids[1],
       newMessageId: expect.any(Number),
       channelId: 'ch',
-      changesContent: true,
-      changesProperties: true,
     });
     expect((await eventOf(resend(ids[2]!, target.id))).target_ids).toEqual([queue.ocid, target.ocid]);
     expect(JSON.stringify(resent)).not.toMatch(/planted/);

@@ -53,8 +53,10 @@ describe('a pod in production mode, as it is deployed', () => {
     };
     const { code, output } = await run([], environment);
     expect(code).toBe(1);
-    expect(output).toMatch(/the password in DATABASE_URL[\s\S]*without TLS[\s\S]*the database has no identity yet/);
-    expect(output.match(/^ {2}- /gm)).toHaveLength(3);
+    expect(output).toMatch(
+      /the password in DATABASE_URL[\s\S]*no master key[\s\S]*without TLS[\s\S]*the database has no identity yet/,
+    );
+    expect(output.match(/^ {2}- /gm)).toHaveLength(4);
     expect(output).not.toContain('towpath_test');
     expect(readdirSync(folder)).toEqual([]);
     expect(await test.sql('select * from towpath.tenancy')).toEqual([]);
@@ -62,7 +64,13 @@ describe('a pod in production mode, as it is deployed', () => {
 
   it('starts once an operator has made the first identity and moved its secrets away', async () => {
     const data = path.join(folder, 'pod');
-    const environment = { TOWPATH_MODE: 'production', DATABASE_URL: databaseUrl(), TOWPATH_DATA_DIR: data };
+    const masterKey = { TOWPATH_MASTER_KEY: randomBytes(32).toString('base64') };
+    const environment = {
+      TOWPATH_MODE: 'production',
+      DATABASE_URL: databaseUrl(),
+      TOWPATH_DATA_DIR: data,
+      ...masterKey,
+    };
     const refused = await run([], environment);
     expect(refused).toMatchObject({ code: 1, output: expect.stringMatching(/no identity yet.*--make-first-identity/) });
 
@@ -78,7 +86,7 @@ describe('a pod in production mode, as it is deployed', () => {
     const safe = path.join(folder, 'safe');
     renameSync(data, safe);
     mkdirSync(data);
-    const pod = new PodProcess(databaseUrl(), data, { TOWPATH_MODE: 'production' });
+    const pod = new PodProcess(databaseUrl(), data, { TOWPATH_MODE: 'production', ...masterKey });
     try {
       await pod.ready();
       const { apiKey } = JSON.parse(readFileSync(path.join(safe, 'credentials.json'), 'utf8')) as { apiKey: string };

@@ -12,6 +12,8 @@ const REMIND_MS = 10_000;
 
 /** A get with the account that its answer's memory is taken from: when it claims, not while it waits. */
 export interface ClaimRequest extends GetRequest {
+  /** The queue's setting, for the opening of what is claimed. */
+  readonly acceptUnsealed: boolean;
   readonly hold: Hold;
 }
 
