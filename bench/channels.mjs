@@ -3,13 +3,16 @@
 //
 //   npm run bench:channels           1,000,000 messages in the flooded channel, on an embedded server of its own
 //   BENCH_MESSAGES=100000 …          another backlog
+//   BENCH_SKIP_SCAN=off …            as before PostgreSQL 18; BENCH_CALLS=100, because it takes long
 import { MessageFunctions } from '../dist/database/message-functions.js';
 import { ChannelTurns } from '../dist/messages/channel-turns.js';
 import { figures, median, openBench, say } from './support.mjs';
 
 const MESSAGES = Number(process.env.BENCH_MESSAGES ?? 1_000_000);
 const CHANNELS = [1, 256, 10_000];
-const CALLS = 500;
+const CALLS = Number(process.env.BENCH_CALLS ?? 500);
+/** `off`: as before PostgreSQL 18, with a look at each channel. */
+const SKIP_SCAN = process.env.BENCH_SKIP_SCAN ?? 'on';
 const WARM_UP = 50;
 const BATCH = 2000;
 const SMALL = 99;
@@ -27,10 +30,13 @@ const message = (channelId) => ({
 
 const one = (queueId, after) => request(queueId, after, 1, 43_200);
 
-const { database, value, makeQueue, close } = await openBench({ settings: { fsync: 'off' } });
+const { database, value, makeQueue, close } = await openBench({
+  settings: { fsync: 'off', 'towpath.skip_scan': SKIP_SCAN },
+});
 const functions = new MessageFunctions(database);
 try {
   say('client and server on this machine, one connection at a time, prepared statements, fsync off, no analyze by us');
+  say(`skip scan ${SKIP_SCAN}`);
   await costOfGets();
   await serviceRate();
 } finally {

@@ -9,6 +9,7 @@ import { makeQueue, one, Session, useDatabase, type Queue, type Run } from './su
 const { run, test } = useDatabase();
 
 const RUNS = Number(process.env['TEST_MODEL_RUNS'] ?? 40);
+const ATTEMPTS = 5;
 const CHANNELS = ['', 'a', 'b'] as const;
 const KINDS = [null, 'x', 'y'] as const;
 /** When the messages of a run were put and died, in order. */
@@ -185,100 +186,105 @@ function faultOf(row: Row, found: Found | undefined, isMoved: boolean, isTaken: 
 it('every dead letter that was asked for is moved exactly once, whatever dies', async () => {
   let moved = 0;
   let died = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(message, { maxLength: 40, size: 'max' }),
-      selection,
-      fc.array(stepPlan, { minLength: 1, maxLength: 30 }),
-      async (messages, wanted, plan) => {
-        const fixture = await makeFixture(messages);
-        const { queue, target, rows } = fixture;
-        /** What consumers of the dead letter queue and producers did between the steps: those ids are theirs. */
-        const taken = new Set<string>();
-        const deleted = new Set<string>();
-        const { ocid } = await startRedrive(
-          queue,
-          run,
-          detailsOf(wanted, fixture),
-          wanted.kind === null ? null : `$.kind == "${wanted.kind}"`,
-        );
-        const act = async (what: (typeof plan)[number]['next']): Promise<void> => {
-          if (what === 'fold') await queue.fold();
-          if (what === 'put') await queue.put(['new']);
-          if (what !== 'take' && what !== 'delete') return;
-          const got = await queue.get({ dead: true, visibility: 3600 });
-          for (const { id } of got) taken.add(key(0, id));
-          if (what === 'take') return;
-          expect(await queue.delete(got, true)).toEqual(got.map(() => true));
-          for (const { id } of got) deleted.add(key(0, id));
-        };
-        const sessions = [await Session.open(test().url), await Session.open(test().url)];
-        try {
-          for (let round = 0, status = 'IN_PROGRESS'; status === 'IN_PROGRESS'; round += 1) {
-            // When the plan is over nobody dies any more, and nobody interferes.
-            const { batch, session, dies, next } = plan[round] ?? {
-              batch: 50,
-              session: 0,
-              dies: false,
-              next: 'nothing',
-            };
-            const by = sessions[session]!;
-            await by.run('begin');
-            status = one(
-              await by.run<{ status: string }>('select towpath.run_work_request_step($1, $2) as status', [ocid, batch]),
-            ).status;
-            await by.run(dies ? 'rollback' : 'commit');
-            if (dies) status = 'IN_PROGRESS';
-            died += Number(dies);
-            await act(next);
+  const isEnough = (): boolean => moved > RUNS && died > RUNS;
+  // It must have been about something: where chance had little to move, or few steps died, there are more runs.
+  for (let attempt = 0; attempt < ATTEMPTS && !isEnough(); attempt += 1) {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(message, { maxLength: 40, size: 'max' }),
+        selection,
+        fc.array(stepPlan, { minLength: 1, maxLength: 30 }),
+        async (messages, wanted, plan) => {
+          const fixture = await makeFixture(messages);
+          const { queue, target, rows } = fixture;
+          /** What consumers of the dead letter queue and producers did between the steps: those ids are theirs. */
+          const taken = new Set<string>();
+          const deleted = new Set<string>();
+          const { ocid } = await startRedrive(
+            queue,
+            run,
+            detailsOf(wanted, fixture),
+            wanted.kind === null ? null : `$.kind == "${wanted.kind}"`,
+          );
+          const act = async (what: (typeof plan)[number]['next']): Promise<void> => {
+            if (what === 'fold') await queue.fold();
+            if (what === 'put') await queue.put(['new']);
+            if (what !== 'take' && what !== 'delete') return;
+            const got = await queue.get({ dead: true, visibility: 3600 });
+            for (const { id } of got) taken.add(key(0, id));
+            if (what === 'take') return;
+            expect(await queue.delete(got, true)).toEqual(got.map(() => true));
+            for (const { id } of got) deleted.add(key(0, id));
+          };
+          const sessions = [await Session.open(test().url), await Session.open(test().url)];
+          try {
+            for (let round = 0, status = 'IN_PROGRESS'; status === 'IN_PROGRESS'; round += 1) {
+              // When the plan is over nobody dies any more, and nobody interferes.
+              const { batch, session, dies, next } = plan[round] ?? {
+                batch: 50,
+                session: 0,
+                dies: false,
+                next: 'nothing',
+              };
+              const by = sessions[session]!;
+              await by.run('begin');
+              status = one(
+                await by.run<{ status: string }>('select towpath.run_work_request_step($1, $2) as status', [
+                  ocid,
+                  batch,
+                ]),
+              ).status;
+              await by.run(dies ? 'rollback' : 'commit');
+              if (dies) status = 'IN_PROGRESS';
+              died += Number(dies);
+              await act(next);
+            }
+          } finally {
+            await Promise.all(sessions.map((session) => session.close()));
           }
-        } finally {
-          await Promise.all(sessions.map((session) => session.close()));
-        }
 
-        const here = (await contents(run, queue)).filter(({ body }) => body !== 'new');
-        const there = await contents(run, target);
-        const at = new Map(here.map((found) => [key(found.group, found.id), found]));
-        let redriven = 0;
-        for (const [index, row] of rows.entries()) {
-          const k = key(row.group, row.id);
-          const found = at.get(k);
-          const copies = there.filter(({ body }) => body === row.body).length;
-          const isMoved = row.dead && (copies === 1 || found?.dead === false);
-          redriven += Number(isMoved);
-          const places = Number(found !== undefined) + copies + Number(deleted.has(k));
-          const isAsked = isWanted(wanted, fixture, row, index) && !wanted.isDryRun && !row.held;
-          const fault =
-            places !== 1
-              ? 'it is not in exactly one place'
-              : isMoved && !isAsked
-                ? 'it was moved without being asked for'
-                : !isMoved && isAsked && !taken.has(k)
-                  ? 'it was asked for and not moved'
-                  : faultOf(row, found, isMoved, taken.has(k));
-          expect([row, found, fault]).toEqual([row, found, null]);
-        }
-        moved += redriven;
-        const { progress, status, percent_complete } = await find(run, ocid);
-        expect({ status, percent_complete }).toEqual({ status: 'SUCCEEDED', percent_complete: 100 });
-        expect(await errorsOf(run, ocid)).toEqual([]);
-        expect(progress.redriven).toBe(redriven);
-        const asked = rows.filter((row, index) => isWanted(wanted, fixture, row, index));
-        // A dry run that nobody disturbed counts what is there; any other counts what it did with each.
-        expect(progress.matched).toBe(
-          wanted.isDryRun
-            ? taken.size === 0
-              ? asked.length
-              : progress.matched
-            : progress.redriven + progress.skipped + progress.failed,
-        );
-        expect(there.length).toBe(wanted.toTarget ? redriven : 0);
-        expect([await wrongStats(run, queue.id), await wrongStats(run, target.id)]).toEqual([[], []]);
-      },
-    ),
-    { numRuns: RUNS },
-  );
-  // It was about something; how much is left to chance.
-  expect(moved).toBeGreaterThan(RUNS / 8);
-  expect(died).toBeGreaterThan(RUNS / 8);
+          const here = (await contents(run, queue)).filter(({ body }) => body !== 'new');
+          const there = await contents(run, target);
+          const at = new Map(here.map((found) => [key(found.group, found.id), found]));
+          let redriven = 0;
+          for (const [index, row] of rows.entries()) {
+            const k = key(row.group, row.id);
+            const found = at.get(k);
+            const copies = there.filter(({ body }) => body === row.body).length;
+            const isMoved = row.dead && (copies === 1 || found?.dead === false);
+            redriven += Number(isMoved);
+            const places = Number(found !== undefined) + copies + Number(deleted.has(k));
+            const isAsked = isWanted(wanted, fixture, row, index) && !wanted.isDryRun && !row.held;
+            const fault =
+              places !== 1
+                ? 'it is not in exactly one place'
+                : isMoved && !isAsked
+                  ? 'it was moved without being asked for'
+                  : !isMoved && isAsked && !taken.has(k)
+                    ? 'it was asked for and not moved'
+                    : faultOf(row, found, isMoved, taken.has(k));
+            expect([row, found, fault]).toEqual([row, found, null]);
+          }
+          moved += redriven;
+          const { progress, status, percent_complete } = await find(run, ocid);
+          expect({ status, percent_complete }).toEqual({ status: 'SUCCEEDED', percent_complete: 100 });
+          expect(await errorsOf(run, ocid)).toEqual([]);
+          expect(progress.redriven).toBe(redriven);
+          const asked = rows.filter((row, index) => isWanted(wanted, fixture, row, index));
+          // A dry run that nobody disturbed counts what is there; any other counts what it did with each.
+          expect(progress.matched).toBe(
+            wanted.isDryRun
+              ? taken.size === 0
+                ? asked.length
+                : progress.matched
+              : progress.redriven + progress.skipped + progress.failed,
+          );
+          expect(there.length).toBe(wanted.toTarget ? redriven : 0);
+          expect([await wrongStats(run, queue.id), await wrongStats(run, target.id)]).toEqual([[], []]);
+        },
+      ),
+      { numRuns: RUNS },
+    );
+  }
+  expect([moved, died].map((count) => count > RUNS)).toEqual([true, true]);
 }, 300_000);
