@@ -417,20 +417,6 @@ export interface TowpathUserAccount {
   time_created: Generated<Timestamp>;
 }
 
-export interface TowpathUserGroup {
-  id: string;
-  name: string;
-  tenancy_id: string;
-  time_created: Generated<Timestamp>;
-}
-
-export interface TowpathUserGroupMember {
-  group_id: string;
-  tenancy_id: string;
-  time_created: Generated<Timestamp>;
-  user_id: string;
-}
-
 export interface TowpathWorkRequest {
   action_type: Generated<string>;
   compartment_id: string;
@@ -499,8 +485,6 @@ export interface DB {
   "towpath.signing_key": TowpathSigningKey;
   "towpath.tenancy": TowpathTenancy;
   "towpath.user_account": TowpathUserAccount;
-  "towpath.user_group": TowpathUserGroup;
-  "towpath.user_group_member": TowpathUserGroupMember;
   "towpath.work_request": TowpathWorkRequest;
   "towpath.work_request_error": TowpathWorkRequestError;
   "towpath.work_request_log": TowpathWorkRequestLog;

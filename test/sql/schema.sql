@@ -6,6 +6,8 @@ comment on schema towpath is 'The message queues of Towpath.';
 
 create sequence towpath.consumer_group_id as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
+create sequence towpath.data_key_id as bigint start 1 increment 1 minvalue 1 maxvalue 9007199254740991 cache 1;
+
 create sequence towpath.message_id as bigint start 1 increment 1 minvalue 1 maxvalue 9007199254740991 cache 1;
 
 create table towpath.api_key (
@@ -133,6 +135,25 @@ CREATE UNIQUE INDEX consumer_group_name_is_unique ON towpath.consumer_group USIN
 
 CREATE TRIGGER consumer_group_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.consumer_group FOR EACH ROW EXECUTE FUNCTION towpath.audit_consumer_group();
 
+create table towpath.data_key (
+  queue_id bigint not null,
+  id bigint not null,
+  created_at timestamp with time zone not null,
+  retired_at timestamp with time zone,
+  sealed_messages bigint not null default 0,
+  master_key_id text collate "C" not null,
+  wrapped_key bytea not null,
+  constraint data_key_pkey PRIMARY KEY (queue_id, id)
+);
+
+comment on table towpath.data_key is 'The keys that messages of a queue are sealed with, each wrapped (sealed itself) by a master key that the database does not have. One per queue is in force, the others are kept for the messages that name them; forget_data_keys removes them after that.';
+comment on column towpath.data_key.retired_at is 'Since when nothing is sealed with it; null: it is the one in force.';
+comment on column towpath.data_key.sealed_messages is 'An upper bound of the messages that were sealed with it, reserved by pods ahead in portions.';
+comment on column towpath.data_key.wrapped_key is 'AES-256-GCM under the master key, with the ids of queue and key as associated data; what exactly is the matter of the provider of the master key.';
+
+CREATE UNIQUE INDEX data_key_in_force ON towpath.data_key USING btree (queue_id) WHERE (retired_at IS NULL);
+CREATE INDEX data_key_retired ON towpath.data_key USING btree (retired_at, queue_id, id) WHERE (retired_at IS NOT NULL);
+
 create table towpath.deduplication (
   queue_id bigint not null,
   forget_after timestamp with time zone not null,
@@ -192,8 +213,8 @@ with (fillfactor=85, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_thre
 
 comment on table towpath.message is 'One row per message and consumer group. Visible: visible_after has passed; in flight: delivered and visible_after lies ahead; dead letter: dead_letter; gone: deleted, or expire_after has passed.';
 comment on column towpath.message.receipt_number is 'Grows with every delivery, release, dead-lettering and redrive. A receipt is (id, receipt_number).';
-comment on column towpath.message.key_id is 'The data key that body and properties are sealed with; null: not sealed.';
-comment on column towpath.message.body is 'The content, as UTF-8 bytes where it came as text.';
+comment on column towpath.message.key_id is 'The data key of the queue that body is sealed with, content and properties in it; null: not sealed.';
+comment on column towpath.message.body is 'The content, as UTF-8 bytes where it came as text; where there is a key_id, content and properties, sealed: see src/encryption/message-seal.ts.';
 comment on column towpath.message.delivery_history is 'The deliveries before the last one, oldest first, the latest 20: [{"deliveredAt": "2026-11-22T10:26:16.123456Z", "deliveredTo": "ocid1.user..."}]. The last one is in delivered_at and delivered_to.';
 comment on column towpath.message.dead_letter_reason is 'Why it is a dead letter; null while it is none.';
 
@@ -339,6 +360,7 @@ CREATE INDEX queue_by_name ON towpath.queue USING btree (tenancy_id, display_nam
 CREATE INDEX queue_by_time ON towpath.queue USING btree (tenancy_id, time_created, id) WHERE (version > 0);
 CREATE INDEX queue_deleted ON towpath.queue USING btree (time_updated) WHERE (lifecycle_state = 'DELETED'::text);
 
+CREATE TRIGGER forget_data_keys_of_queue AFTER UPDATE OF lifecycle_state ON towpath.queue FOR EACH ROW WHEN ((new.lifecycle_state = 'DELETED'::text)) EXECUTE FUNCTION towpath.forget_data_keys_of_queue();
 CREATE TRIGGER queue_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.queue FOR EACH ROW EXECUTE FUNCTION towpath.audit_queue();
 
 create table towpath.retry_token (
@@ -620,6 +642,40 @@ end;
 $function$;
 
 comment on function towpath.add_auth_token(text,text,bytea) is 'Stores the SHA-256 of an auth token, a user''s passcode on STOMP, and returns the row. TP404 user.';
+
+CREATE OR REPLACE FUNCTION towpath.add_data_key(queue_id bigint, id bigint, wrapped_key bytea, master_key_id text, replaces bigint DEFAULT NULL::bigint)
+ RETURNS towpath.data_key
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_key towpath.data_key;
+  v_now timestamptz;
+begin
+  -- The queue's row, so that one that is being deleted gets no key any more.
+  perform from towpath.queue q
+  where q.id = add_data_key.queue_id and q.lifecycle_state not in ('DELETING', 'DELETED')
+  for no key update;
+  if not found then
+    perform towpath.fail('TP404', 'the queue does not exist or you may not use it');
+  end if;
+  v_now := clock_timestamp();
+  select k.* into v_key from towpath.data_key k where k.queue_id = add_data_key.queue_id and k.retired_at is null;
+  if found and v_key.id is distinct from replaces then
+    -- Somebody was faster.
+    return v_key;
+  end if;
+  update towpath.data_key k set retired_at = v_now where k.queue_id = add_data_key.queue_id and k.id = replaces;
+  insert into towpath.data_key as k (queue_id, id, created_at, master_key_id, wrapped_key)
+  values (
+    add_data_key.queue_id, add_data_key.id, v_now, add_data_key.master_key_id, add_data_key.wrapped_key
+  )
+  returning k.* into v_key;
+  return v_key;
+end;
+$function$;
+
+comment on function towpath.add_data_key(bigint,bigint,bytea,text,bigint) is 'Puts a data key (its id from the sequence data_key_id) in force in place of the one with the id in replaces (null: there is none) and returns it; or, where another one is in force, that one: of pods that do it at once all get the same. TP404 queue.';
 
 CREATE OR REPLACE FUNCTION towpath.add_primary_consumer_group(queue towpath.queue, capabilities jsonb)
  RETURNS void
@@ -1065,6 +1121,26 @@ end;
 $function$;
 
 comment on function towpath.check_compartment(text,text) is 'TP404 where the compartment is not one of the tenancy''s.';
+
+CREATE OR REPLACE FUNCTION towpath.check_data_key(queue_id bigint, key_id bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_retired_at timestamptz;
+begin
+  select k.retired_at into v_retired_at
+  from towpath.data_key k
+  where k.queue_id = check_data_key.queue_id and k.id = check_data_key.key_id;
+  if not found or v_retired_at is not null then
+    perform towpath.fail('TP4SE', 'the data key of the queue was replaced at this moment: try again');
+  end if;
+end;
+$function$;
+
+comment on function towpath.check_data_key(bigint,bigint) is 'TP4SE where this data key is not in force: seal with the one that is. So from the commit of a rotation on nothing is sealed with the old key.';
 
 CREATE OR REPLACE FUNCTION towpath.check_user(tenancy_id text, user_id text)
  RETURNS void
@@ -1699,6 +1775,27 @@ $function$;
 
 comment on function towpath.fail(text,text) is 'Raises an error of our own class: TP400 invalid parameter, TP4LE limit exceeded, TP404 not found, TP409 incorrect state, TP4RT invalidated retry token, TP412 no ETag match.';
 
+CREATE OR REPLACE FUNCTION towpath.fail_redrive(work_request_ocid text, code text, message text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_request towpath.work_request;
+begin
+  select w.* into v_request
+  from towpath.work_request w
+  where w.ocid = fail_redrive.work_request_ocid and w.time_finished is null
+  for update;
+  if not found then
+    return null;
+  end if;
+  return towpath.end_redrive(v_request.id, 'FAILED', fail_redrive.message, fail_redrive.code);
+end;
+$function$;
+
+comment on function towpath.fail_redrive(text,text,text) is 'Ends a redrive that a pod cannot go on with; what is not redriven is still a dead letter.';
+
 CREATE OR REPLACE FUNCTION towpath.find_api_key(digest bytea)
  RETURNS SETOF towpath.api_key
  LANGUAGE sql
@@ -2039,6 +2136,69 @@ end;
 $function$;
 
 comment on function towpath.forget_audit_events(integer,integer) is 'Removes the oldest audit events that are older than so many days (1 at least), a batch at most, and returns how many. The only way to remove any. TP400.';
+
+CREATE OR REPLACE FUNCTION towpath.forget_data_key(queue_id bigint, id bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_key towpath.data_key;
+  v_retention_in_seconds integer;
+  v_group_id bigint;
+  v_created_at timestamptz;
+begin
+  select k.* into v_key
+  from towpath.data_key k
+  where k.queue_id = forget_data_key.queue_id and k.id = forget_data_key.id
+  for update skip locked;
+  select q.retention_in_seconds into v_retention_in_seconds from towpath.queue q where q.id = forget_data_key.queue_id;
+  -- Who sealed with it at its last moment has committed a minute later: statements of pods do not last longer.
+  if v_key.id is null
+    or v_key.retired_at is null
+    or v_key.retired_at + make_interval(secs => coalesce(v_retention_in_seconds, 0) + 60) > clock_timestamp()
+  then
+    return false;
+  end if;
+  for v_group_id in
+    select 0
+    union
+    select g.id from towpath.consumer_group g where g.queue_id = forget_data_key.queue_id
+  loop
+    -- Ids follow time, within some seconds, so the oldest message tells of all.
+    select m.created_at into v_created_at
+    from towpath.message m
+    where m.queue_id = forget_data_key.queue_id and m.consumer_group_id = v_group_id
+    order by m.id
+    limit 1;
+    if v_created_at <= v_key.retired_at + interval '2 minutes' then
+      return false;
+    end if;
+  end loop;
+  delete from towpath.data_key k where k.queue_id = forget_data_key.queue_id and k.id = forget_data_key.id;
+  return true;
+end;
+$function$;
+
+comment on function towpath.forget_data_key(bigint,bigint) is 'Removes a data key that was retired longer ago than the queue''s retention, where every message is younger than that: so none names it. Returns whether it was removed.';
+
+CREATE OR REPLACE FUNCTION towpath.forget_data_keys_of_queue()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  delete from towpath.data_key k where k.queue_id = new.id;
+  return null;
+end;
+$function$;
+
+comment on function towpath.forget_data_keys_of_queue() is 'With a deleted queue its data keys go: what is left of its messages in a backup without them cannot be read.';
 
 CREATE OR REPLACE FUNCTION towpath.forget_deduplications(batch integer DEFAULT 5000)
  RETURNS integer
@@ -2641,6 +2801,27 @@ $function$;
 
 comment on function towpath.list_consumer_groups(text,text,text,text,text,text,boolean,timestamp with time zone,text,bigint,bigint,integer) is 'Returns consumer groups of a tenancy, filtered (null: not), sorted by timeCreated or displayName, after the cursor, at most max_groups. TP404 queue.';
 
+CREATE OR REPLACE FUNCTION towpath.list_data_keys(after_queue_id bigint, after_id bigint, batch integer DEFAULT 500)
+ RETURNS TABLE(queue_id bigint, id bigint, retired_at timestamp with time zone, master_key_id text, wrapped_key bytea, custom_encryption_key_id text, is_old boolean)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select k.queue_id, k.id, k.retired_at, k.master_key_id, k.wrapped_key, q.custom_encryption_key_id,
+    k.retired_at < statement_timestamp() - make_interval(secs => q.retention_in_seconds)
+  from (
+    select k.*
+    from towpath.data_key k
+    where (k.queue_id, k.id) > (after_queue_id, after_id)
+    order by k.queue_id, k.id
+    limit batch
+  ) k
+  join towpath.queue q on q.id = k.queue_id
+  order by k.queue_id, k.id;
+$function$;
+
+comment on function towpath.list_data_keys(bigint,bigint,integer) is 'Data keys in the order of (queue_id, id), for the maintenance: which master key each is wrapped with, which one its queue names, and whether it was retired longer ago than messages of the queue live.';
+
 CREATE OR REPLACE FUNCTION towpath.list_queues(tenancy_id text, compartment_id text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, queue_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_id bigint DEFAULT NULL::bigint, max_queues integer DEFAULT 100)
  RETURNS SETOF towpath.queue
  LANGUAGE plpgsql
@@ -2826,6 +3007,185 @@ AS $function$
 $function$;
 
 comment on function towpath.minute_of(timestamp with time zone) is 'The time without its seconds.';
+
+CREATE OR REPLACE FUNCTION towpath.move_redrive_batch(work_request_ocid text, consumer_group_id bigint, cursor bigint, next_cursor bigint, is_end boolean, examined integer, unreadable integer, ids bigint[], receipt_numbers bigint[], bodies bytea DEFAULT NULL::bytea, body_lengths integer[] DEFAULT NULL::integer[], properties text[] DEFAULT NULL::text[], key_id bigint DEFAULT NULL::bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_incremental_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_request towpath.work_request;
+  v_parameters jsonb;
+  v_progress jsonb;
+  v_target jsonb;
+  v_max_message_bytes integer;
+  v_rate double precision;
+  v_matched integer := 0;
+  v_skipped integer := 0;
+  v_failed integer := unreadable;
+  v_redriven integer := 0;
+  v_places integer[];
+  v_ids bigint[];
+  v_now timestamptz;
+  v_error_code text;
+  v_error text;
+  v_percent integer;
+begin
+  select w.* into v_request
+  from towpath.work_request w
+  where w.ocid = move_redrive_batch.work_request_ocid
+  for update;
+  v_parameters := v_request.parameters;
+  if not found
+    or v_request.time_finished is not null
+    or (v_parameters ->> 'cursor')::bigint <> move_redrive_batch.cursor
+    or (v_parameters -> 'groupIds' ->> 0)::bigint is distinct from move_redrive_batch.consumer_group_id
+  then
+    -- Somebody else has done this batch.
+    return coalesce(nullif(v_request.status, 'CANCELING'), 'IN_PROGRESS');
+  elsif v_request.status = 'CANCELING' then
+    return towpath.end_redrive(v_request.id, 'CANCELED', 'canceled; what was redriven stays redriven');
+  end if;
+  v_progress := v_parameters -> 'redrive';
+  v_target := nullif(v_parameters -> 'target', 'null');
+  v_max_message_bytes := coalesce((v_target ->> 'maxMessageBytes')::integer, 2147483647);
+  v_rate := (v_progress ->> 'messagesPerSecond')::double precision;
+
+  -- Locked in order, and waited for. What was given to a consumer of the dead letter queue meanwhile stays with it.
+  declare
+    v_states record;
+  begin
+    select array_agg(l.n) as places, array_agg(l.id) as ids, array_agg(l.visible_after) as visible,
+      array_agg(l.expire_after) as expire, array_agg(l.size_in_bytes) as sizes, array_agg(l.is_same) as same
+    into v_states
+    from unnest(move_redrive_batch.ids, receipt_numbers) with ordinality u(id, receipt_number, n)
+    cross join lateral (
+      select u.n::integer as n, m.id, m.visible_after, m.expire_after, m.size_in_bytes,
+        m.receipt_number = u.receipt_number as is_same
+      from towpath.message m
+      where m.queue_id = v_request.queue_id
+        and m.consumer_group_id = move_redrive_batch.consumer_group_id
+        and m.id = u.id
+        and m.dead_letter
+        and m.dead_lettered_at <= (v_parameters ->> 'startedAt')::timestamptz
+      for update
+    ) l;
+    v_now := clock_timestamp();
+    select count(*), count(*) filter (where not u.is_free), count(*) filter (where u.is_free and u.size > v_max_message_bytes),
+      coalesce(array_agg(u.id) filter (where u.is_free and u.size <= v_max_message_bytes), '{}'),
+      coalesce(array_agg(u.n) filter (where u.is_free and u.size <= v_max_message_bytes), '{}')
+    into v_matched, v_skipped, v_failed, v_ids, v_places
+    from (
+      select s.n, s.id, s.size, s.is_same and s.visible_after <= v_now as is_free
+      from unnest(v_states.places, v_states.ids, v_states.visible, v_states.expire, v_states.sizes, v_states.same)
+        s(n, id, visible_after, expire_after, size, is_same)
+      where s.expire_after > v_now
+    ) u;
+  end;
+  if v_failed > 0 and not (v_progress ->> 'isDryRun')::boolean then
+    perform towpath.report_redrive_failure(v_request.id, 'LimitExceeded', format(
+      'some messages have more than the %s bytes that the target queue takes: they are still dead letters; redrive them to a queue with LARGE_MESSAGES',
+      v_max_message_bytes
+    ));
+  end if;
+  if unreadable > 0 then
+    v_failed := v_failed + unreadable;
+    perform towpath.report_redrive_failure(
+      v_request.id, 'IncorrectState',
+      'some messages cannot be opened, because they were altered in the database: they are still dead letters'
+    );
+  end if;
+  if (v_progress ->> 'isDryRun')::boolean then
+    null;
+  elsif cardinality(v_ids) > 0 and v_target is null then
+    perform towpath.redrive_to_origin(v_request.queue_id, move_redrive_batch.consumer_group_id, v_ids, v_now);
+    v_redriven := cardinality(v_ids);
+  elsif cardinality(v_ids) > 0 then
+    if cardinality(v_ids) < cardinality(move_redrive_batch.ids) then
+      select string_agg(substr(bodies, e.start + 1, e.length), ''::bytea order by e.n), array_agg(e.length order by e.n),
+        array_agg(e.properties order by e.n)
+      into bodies, body_lengths, properties
+      from (
+        select u.*, (sum(u.length) over (order by u.n) - u.length)::integer as start
+        from unnest(body_lengths, move_redrive_batch.properties) with ordinality u(length, properties, n)
+      ) e
+      where e.n = any (v_places);
+    end if;
+    begin
+      v_redriven := towpath.redrive_sealed_to_queue(
+        v_request.queue_id, move_redrive_batch.consumer_group_id, v_ids, (v_target ->> 'queueId')::bigint,
+        v_target ->> 'channelId', (v_target ->> 'maxChannels')::integer, bodies, body_lengths,
+        move_redrive_batch.properties, move_redrive_batch.key_id
+      );
+    exception
+      when sqlstate 'TP400' or sqlstate 'TP404' or sqlstate 'TP409' or sqlstate 'TP4LE' then
+        v_error_code := case sqlstate
+          when 'TP404' then 'NotAuthorizedOrNotFound'
+          when 'TP409' then 'IncorrectState'
+          when 'TP4LE' then 'LimitExceeded'
+          else 'InvalidParameter'
+        end;
+        v_error := sqlerrm;
+    end;
+    v_failed := v_failed + cardinality(v_ids) - v_redriven;
+    if v_error is null and v_redriven < cardinality(v_ids) then
+      perform towpath.report_redrive_failure(
+        v_request.id, 'IncorrectState', 'no consumer group of the target queue takes some of the messages: they are still dead letters'
+      );
+    end if;
+  end if;
+
+  v_progress := v_progress || jsonb_build_object(
+    'examined', (v_progress ->> 'examined')::bigint + move_redrive_batch.examined,
+    'matched', (v_progress ->> 'matched')::bigint + v_matched,
+    'redriven', (v_progress ->> 'redriven')::bigint + v_redriven,
+    'skipped', (v_progress ->> 'skipped')::bigint + v_skipped,
+    'failed', (v_progress ->> 'failed')::bigint + v_failed
+  );
+  if v_rate is not null then
+    v_parameters := v_parameters || jsonb_build_object(
+      'allowance', towpath.redrive_allowance(v_parameters, v_rate, v_now) - v_redriven, 'allowanceAt', v_now
+    );
+  end if;
+  v_parameters := v_parameters || jsonb_build_object('redrive', v_progress, 'cursor', move_redrive_batch.next_cursor);
+  if move_redrive_batch.is_end then
+    v_parameters := v_parameters || jsonb_build_object('groupIds', (v_parameters -> 'groupIds') - 0, 'cursor', 0);
+  end if;
+  v_percent := least(
+    99, 100 * (v_progress ->> 'examined')::bigint / greatest(1, (v_parameters ->> 'expected')::bigint)
+  );
+  update towpath.work_request w
+  set parameters = v_parameters,
+    percent_complete = greatest(w.percent_complete, v_percent),
+    run_after = null
+  where w.id = v_request.id;
+  if v_error is not null then
+    return towpath.end_redrive(v_request.id, 'FAILED', format(
+      'the target queue took no more: %s. What is not redriven is still a dead letter: put that right and redrive again',
+      v_error
+    ), v_error_code);
+  end if;
+  if jsonb_array_length(v_parameters -> 'groupIds') = 0 then
+    return towpath.end_redrive(v_request.id, 'SUCCEEDED', 'done');
+  end if;
+  if v_percent / 10 > v_request.percent_complete::integer / 10 then
+    insert into towpath.work_request_log (work_request_id, message)
+    values (v_request.id, format(
+      '%s of about %s dead letters examined, %s redriven', v_progress ->> 'examined', v_parameters ->> 'expected',
+      v_progress ->> 'redriven'
+    ));
+  end if;
+  return 'IN_PROGRESS';
+end;
+$function$;
+
+comment on function towpath.move_redrive_batch(text,bigint,bigint,bigint,boolean,integer,integer,bigint[],bigint[],bytea,integer[],text[],bigint) is 'Redrives what a pod has chosen from a batch of take_redrive_batch (ids, in order, and the receipt numbers that it saw) where it is still as it was, and moves the cursor, in one transaction; nothing where somebody else has moved it. For another queue with the contents sealed for that, as put_sealed_messages takes them. unreadable counts those that could not be opened. Returns the status after that. TP4SE: seal again.';
 
 CREATE OR REPLACE FUNCTION towpath.move_to_dead_letter_queue()
  RETURNS trigger
@@ -3476,6 +3836,40 @@ CREATE OR REPLACE FUNCTION towpath.put_packed_messages(queue_id bigint, bodies b
  RETURNS TABLE(id bigint, expire_after timestamp with time zone, consumer_group_ids bigint[])
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  return query
+  select p.id, p.expire_after, p.consumer_group_ids
+  from towpath.put_sealed_messages(
+    put_packed_messages.queue_id, bodies, body_lengths, channel_ids, put_packed_messages.properties, delays, sizes,
+    max_channels, null
+  ) p;
+end;
+$function$;
+
+comment on function towpath.put_packed_messages(bigint,bytea,integer[],text[],text[],integer[],integer[],integer) is 'Stores messages, all or none, one row per consumer group that takes one, and returns their ids, expiries and groups in the order given; one that no group takes is dropped and has no expiry and no groups. bodies holds all contents one after another, body_lengths their lengths in bytes; the other arrays have one element per message: channel ('''' = the queue itself), properties (a JSON object of strings, or null), delay in seconds, size that counts in the statistics. This is the form in which pods put; people use put_messages. TP404 queue, TP409 state, TP400 delay, TP4LE channels.';
+
+CREATE OR REPLACE FUNCTION towpath.put_packed_messages_once(queue_id bigint, bodies bytea, body_lengths integer[], channel_ids text[], properties text[], delays integer[], sizes integer[], max_channels integer DEFAULT 256, deduplication_ids text[] DEFAULT NULL::text[], retry_token text DEFAULT NULL::text, request_digest text DEFAULT NULL::text)
+ RETURNS TABLE(id bigint, expire_after timestamp with time zone, consumer_group_ids bigint[], is_repeat boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  return query
+  select p.id, p.expire_after, p.consumer_group_ids, p.is_repeat
+  from towpath.put_sealed_messages_once(
+    put_packed_messages_once.queue_id, bodies, body_lengths, channel_ids, put_packed_messages_once.properties, delays,
+    sizes, max_channels, deduplication_ids, retry_token, request_digest, null
+  ) p;
+end;
+$function$;
+
+comment on function towpath.put_packed_messages_once(bigint,bytea,integer[],text[],text[],integer[],integer[],integer,text[],text,text) is 'As put_packed_messages, for what may be a repeat: deduplication_ids has one per message (null: none), retry_token is about the whole request, whose digest tells whether another came with it. A message whose id was put within the queue''s deduplication window, or all of a request whose token was, is not stored but answered as the first one was, consumed or not, with is_repeat and no groups. The token counts first. Needs the isolation level read committed. Besides the errors of put_packed_messages: TP4RT.';
+
+CREATE OR REPLACE FUNCTION towpath.put_sealed_messages(queue_id bigint, bodies bytea, body_lengths integer[], channel_ids text[], properties text[], delays integer[], sizes integer[], max_channels integer DEFAULT 256, key_id bigint DEFAULT NULL::bigint)
+ RETURNS TABLE(id bigint, expire_after timestamp with time zone, consumer_group_ids bigint[])
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
@@ -3489,11 +3883,14 @@ declare
   v_now timestamptz;
   v_expire_after timestamptz;
 begin
-  select q.* into v_queue from towpath.queue q where q.id = put_packed_messages.queue_id;
+  select q.* into v_queue from towpath.queue q where q.id = put_sealed_messages.queue_id;
   if not found or v_queue.lifecycle_state in ('DELETING', 'DELETED') then
     perform towpath.fail('TP404', 'the queue does not exist or you may not use it');
   elsif v_queue.lifecycle_state not in ('ACTIVE', 'UPDATING') then
     perform towpath.fail('TP409', 'the queue is ' || v_queue.lifecycle_state || ': it takes no messages');
+  end if;
+  if key_id is not null then
+    perform towpath.check_data_key(v_queue.id, key_id);
   end if;
   if exists (select from unnest(delays) d where d < 0 or d >= v_queue.retention_in_seconds) then
     perform towpath.fail('TP400', format(
@@ -3509,6 +3906,9 @@ begin
     into v_group_ids, v_filter_paths
     from towpath.consumer_group g
     where g.queue_id = v_queue.id and g.lifecycle_state = 'ACTIVE';
+    if key_id is not null and put_sealed_messages.properties is null and v_filter_paths is not null then
+      perform towpath.fail('TP4SE', 'the queue has got consumer groups at this moment: try again');
+    end if;
   end if;
   -- Ids are drawn before the clock is read, and a purge reads the clock before it draws its watermark: so a message with
   -- an id above the watermark is visible after the purge's start, which the claim relies on.
@@ -3521,15 +3921,17 @@ begin
     with entry as (
       select e.n, v_ids[e.n] as id, e.channel_id, e.properties::jsonb as properties, e.delay, e.size,
         substr(bodies, (sum(e.length) over (order by e.n) - e.length + 1)::integer, e.length) as body
-      from unnest(body_lengths, channel_ids, put_packed_messages.properties, delays, sizes)
+      from unnest(body_lengths, channel_ids, put_sealed_messages.properties, delays, sizes)
         with ordinality as e(length, channel_id, properties, delay, size, n)
     ),
     stored as (
       insert into towpath.message (
-        queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, channel_id, properties, body
+        queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, key_id, channel_id,
+        properties, body
       )
       select v_queue.id, 0, e.id, v_now + make_interval(secs => e.delay), v_expire_after, v_now, e.size,
-        e.channel_id, e.properties, e.body
+        put_sealed_messages.key_id, e.channel_id,
+        case when put_sealed_messages.key_id is null then e.properties end, e.body
       from entry e
     ),
     counted as (
@@ -3553,15 +3955,17 @@ begin
     with entry as (
       select e.n, v_ids[e.n] as id, e.channel_id, e.properties::jsonb as properties, e.delay, e.size,
         substr(bodies, (sum(e.length) over (order by e.n) - e.length + 1)::integer, e.length) as body
-      from unnest(body_lengths, channel_ids, put_packed_messages.properties, delays, sizes)
+      from unnest(body_lengths, channel_ids, put_sealed_messages.properties, delays, sizes)
         with ordinality as e(length, channel_id, properties, delay, size, n)
     ),
     stored as (
       insert into towpath.message as m (
-        queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, channel_id, properties, body
+        queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, key_id, channel_id,
+        properties, body
       )
       select v_queue.id, g.id, e.id, v_now + make_interval(secs => e.delay), v_expire_after, v_now, e.size,
-        e.channel_id, e.properties, e.body
+        put_sealed_messages.key_id, e.channel_id,
+        case when put_sealed_messages.key_id is null then e.properties end, e.body
       from entry e
       cross join unnest(v_group_ids, v_filter_paths) as g(id, filter_path)
       where g.filter_path is null or coalesce(e.properties, '{}') @@ g.filter_path
@@ -3595,9 +3999,9 @@ begin
 end;
 $function$;
 
-comment on function towpath.put_packed_messages(bigint,bytea,integer[],text[],text[],integer[],integer[],integer) is 'Stores messages, all or none, one row per consumer group that takes one, and returns their ids, expiries and groups in the order given; one that no group takes is dropped and has no expiry and no groups. bodies holds all contents one after another, body_lengths their lengths in bytes; the other arrays have one element per message: channel ('''' = the queue itself), properties (a JSON object of strings, or null), delay in seconds, size that counts in the statistics. This is the form in which pods put; people use put_messages. TP404 queue, TP409 state, TP400 delay, TP4LE channels.';
+comment on function towpath.put_sealed_messages(bigint,bytea,integer[],text[],text[],integer[],integer[],integer,bigint) is 'As put_packed_messages, which says what the arguments are, for messages that were sealed with the data key key_id: bodies holds them sealed, sizes what they were before, and properties, in the clear, is for the filters of consumer groups only and not stored; it may be null as a whole where the queue has no groups. With key_id null nothing is sealed, and the properties are stored. Besides the errors of put_packed_messages: TP4SE where the key is not in force, or properties are needed.';
 
-CREATE OR REPLACE FUNCTION towpath.put_packed_messages_once(queue_id bigint, bodies bytea, body_lengths integer[], channel_ids text[], properties text[], delays integer[], sizes integer[], max_channels integer DEFAULT 256, deduplication_ids text[] DEFAULT NULL::text[], retry_token text DEFAULT NULL::text, request_digest text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION towpath.put_sealed_messages_once(queue_id bigint, bodies bytea, body_lengths integer[], channel_ids text[], properties text[], delays integer[], sizes integer[], max_channels integer DEFAULT 256, deduplication_ids text[] DEFAULT NULL::text[], retry_token text DEFAULT NULL::text, request_digest text DEFAULT NULL::text, key_id bigint DEFAULT NULL::bigint)
  RETURNS TABLE(id bigint, expire_after timestamp with time zone, consumer_group_ids bigint[], is_repeat boolean)
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
@@ -3625,8 +4029,10 @@ declare
   v_new_ids bigint[];
   v_new_expiries timestamptz[];
   v_new_groups text[];
+  -- Null as a whole: where it is not needed.
+  v_has_properties constant boolean := properties is not null;
 begin
-  select q.* into v_queue from towpath.queue q where q.id = put_packed_messages_once.queue_id;
+  select q.* into v_queue from towpath.queue q where q.id = put_sealed_messages_once.queue_id;
   if not found or v_queue.lifecycle_state in ('DELETING', 'DELETED') then
     -- A repeat must not be answered for a queue that is gone. Everything else is checked where messages are stored.
     perform towpath.fail('TP404', 'the queue does not exist or you may not use it');
@@ -3634,9 +4040,9 @@ begin
   if v_queue.deduplication_window_in_seconds = 0 then
     return query
     select p.id, p.expire_after, p.consumer_group_ids, false
-    from towpath.put_packed_messages(
-      put_packed_messages_once.queue_id, bodies, body_lengths, channel_ids, put_packed_messages_once.properties, delays,
-      sizes, max_channels
+    from towpath.put_sealed_messages(
+      put_sealed_messages_once.queue_id, bodies, body_lengths, channel_ids, put_sealed_messages_once.properties, delays,
+      sizes, max_channels, key_id
     ) p;
     return;
   end if;
@@ -3652,7 +4058,7 @@ begin
 
   -- In one order for all, so that two requests with the same keys cannot deadlock.
   for v_lock in
-    select distinct hashtextextended(k.key, put_packed_messages_once.queue_id) as lock
+    select distinct hashtextextended(k.key, put_sealed_messages_once.queue_id) as lock
     from unnest(v_keys || v_token_key) k(key)
     where k.key is not null
     order by lock
@@ -3666,11 +4072,11 @@ begin
   if v_token_key is not null then
     select d.* into v_answer
     from towpath.deduplication d
-    where d.queue_id = put_packed_messages_once.queue_id
+    where d.queue_id = put_sealed_messages_once.queue_id
       and d.key = v_token_key;
     -- Not part of the lookup, which would otherwise walk deduplication_by_age where it was planned while that was empty.
     v_is_repeat := found and v_answer.forget_after > v_now;
-    if v_is_repeat and v_answer.request_digest is distinct from put_packed_messages_once.request_digest then
+    if v_is_repeat and v_answer.request_digest is distinct from put_sealed_messages_once.request_digest then
       perform towpath.fail('TP4RT', format(
         'opc-retry-token was used for other messages, and is remembered for %s more seconds: use a new one',
         ceil(extract(epoch from v_answer.forget_after - v_now))
@@ -3690,7 +4096,7 @@ begin
     elsif array_position(v_keys, v_keys[i]) = i then
       select d.* into v_answer
       from towpath.deduplication d
-      where d.queue_id = put_packed_messages_once.queue_id
+      where d.queue_id = put_sealed_messages_once.queue_id
         and d.key = v_keys[i];
       if found and v_answer.forget_after > v_now then
         v_ids[i] := v_answer.message_ids[1];
@@ -3709,18 +4115,21 @@ begin
       into bodies, body_lengths, channel_ids, properties, delays, sizes
       from (
         select u.*, (sum(u.length) over (order by u.n) - u.length)::integer as start
-        from unnest(body_lengths, channel_ids, put_packed_messages_once.properties, delays, sizes)
+        from unnest(body_lengths, channel_ids, put_sealed_messages_once.properties, delays, sizes)
           with ordinality u(length, channel_id, properties, delay, size, n)
       ) e
       where e.n = any (v_new);
+      if not v_has_properties then
+        properties := null;
+      end if;
     end if;
     -- Arrays of arrays must all have one length, so the groups go as text.
     select array_agg(p.id order by p.n), array_agg(p.expire_after order by p.n),
       array_agg(p.consumer_group_ids::text order by p.n)
     into v_new_ids, v_new_expiries, v_new_groups
-    from towpath.put_packed_messages(
-      put_packed_messages_once.queue_id, bodies, body_lengths, channel_ids, put_packed_messages_once.properties, delays,
-      sizes, max_channels
+    from towpath.put_sealed_messages(
+      put_sealed_messages_once.queue_id, bodies, body_lengths, channel_ids, put_sealed_messages_once.properties, delays,
+      sizes, max_channels, key_id
     ) with ordinality p(id, expire_after, consumer_group_ids, n);
     for n in 1..cardinality(v_new) loop
       v_ids[v_new[n]] := v_new_ids[n];
@@ -3738,11 +4147,11 @@ begin
 
   -- Where a row is there already, its window has passed.
   insert into towpath.deduplication as d (queue_id, forget_after, key, request_digest, message_ids, expiries)
-  select put_packed_messages_once.queue_id, v_forget_after, v_keys[n.n], null, array[v_ids[n.n]], array[v_expiries[n.n]]
+  select put_sealed_messages_once.queue_id, v_forget_after, v_keys[n.n], null, array[v_ids[n.n]], array[v_expiries[n.n]]
   from unnest(v_new) n(n)
   where v_keys[n.n] is not null
   union all
-  select put_packed_messages_once.queue_id, v_forget_after, v_token_key, put_packed_messages_once.request_digest, v_ids,
+  select put_sealed_messages_once.queue_id, v_forget_after, v_token_key, put_sealed_messages_once.request_digest, v_ids,
     v_expiries
   where v_token_key is not null
   on conflict on constraint deduplication_pkey do update
@@ -3758,7 +4167,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.put_packed_messages_once(bigint,bytea,integer[],text[],text[],integer[],integer[],integer,text[],text,text) is 'As put_packed_messages, for what may be a repeat: deduplication_ids has one per message (null: none), retry_token is about the whole request, whose digest tells whether another came with it. A message whose id was put within the queue''s deduplication window, or all of a request whose token was, is not stored but answered as the first one was, consumed or not, with is_repeat and no groups. The token counts first. Needs the isolation level read committed. Besides the errors of put_packed_messages: TP4RT.';
+comment on function towpath.put_sealed_messages_once(bigint,bytea,integer[],text[],text[],integer[],integer[],integer,text[],text,text,bigint) is 'As put_sealed_messages, for what may be a repeat: see put_packed_messages_once.';
 
 CREATE OR REPLACE FUNCTION towpath.queue_id(queue text)
  RETURNS bigint
@@ -3916,6 +4325,37 @@ $function$;
 
 comment on function towpath.ranges_with_expired_messages(integer) is 'Returns queues and consumer groups whose oldest message has expired, for sweep_expired_messages.';
 
+CREATE OR REPLACE FUNCTION towpath.read_dead_letter(queue_id bigint, consumer_group_id bigint, message_id bigint)
+ RETURNS TABLE(channel_id text, key_id bigint, properties jsonb, body bytea)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+  select m.channel_id, m.key_id, m.properties, m.body
+  from towpath.message m
+  where m.queue_id = read_dead_letter.queue_id
+    and m.consumer_group_id = read_dead_letter.consumer_group_id
+    and m.id = read_dead_letter.message_id
+    and m.dead_letter;
+$function$;
+
+comment on function towpath.read_dead_letter(bigint,bigint,bigint) is 'What a dead letter holds, which never changes as long as it is there; nothing where there is none. For resend_sealed_dead_letter.';
+
+CREATE OR REPLACE FUNCTION towpath.readable_content(body bytea, key_id bigint)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select case when key_id is null then convert_from(body, 'UTF8') else '(sealed)' end;
+$function$;
+
+comment on function towpath.readable_content(bytea,bigint) is 'The content of a message as text, for people at psql; (sealed) where a pod has sealed it, which only pods can open: use peekMessages of the REST API.';
+
 CREATE OR REPLACE FUNCTION towpath.record_audit_event(operation text, tenancy_id text, compartment_id text, target_ids text[], before jsonb DEFAULT NULL::jsonb, after jsonb DEFAULT NULL::jsonb, parameters jsonb DEFAULT NULL::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -4049,6 +4489,21 @@ $function$;
 
 comment on function towpath.record_work_request(towpath.queue,text,text,jsonb,text,text) is 'Writes a work request about a queue, or about what entity_type and identifier name in it: finished already where action_type says what was done (CREATED, UPDATED), waiting to be run where it is IN_PROGRESS.';
 
+CREATE OR REPLACE FUNCTION towpath.redrive_allowance(parameters jsonb, rate double precision, at timestamp with time zone)
+ RETURNS double precision
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select least(
+    rate,
+    (parameters ->> 'allowance')::double precision
+      + rate * greatest(0, extract(epoch from at) - extract(epoch from (parameters ->> 'allowanceAt')::timestamptz))
+  );
+$function$;
+
+comment on function towpath.redrive_allowance(jsonb,double precision,timestamp with time zone) is 'How many messages the rate limit of a redrive allows at this time: a bucket that fills with the clock and holds one second''s worth.';
+
 CREATE OR REPLACE FUNCTION towpath.redrive_messages(tenancy_id text, queue_ocid text, details jsonb DEFAULT '{}'::jsonb, filter_path jsonpath DEFAULT NULL::jsonpath, if_match text DEFAULT NULL::text, max_message_bytes integer DEFAULT NULL::integer, max_channels integer DEFAULT 256)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -4168,6 +4623,97 @@ end;
 $function$;
 
 comment on function towpath.redrive_messages(text,text,jsonb,jsonpath,text,integer,integer) is 'Starts a redrive of dead letters from RedriveDeadLettersDetails (all fields optional; the filter as a jsonpath in filter_path) and returns the accepted work request; run_work_request_step moves them in bounded batches. Those that die from now on are not its business. max_message_bytes and max_channels are limits of another queue as the target. TP400, TP404, TP409 while a purge or another redrive of the queue runs, TP412.';
+
+CREATE OR REPLACE FUNCTION towpath.redrive_sealed_messages(tenancy_id text, queue_ocid text, details jsonb, filter text DEFAULT NULL::text, if_match text DEFAULT NULL::text, max_message_bytes integer DEFAULT NULL::integer, max_channels integer DEFAULT 256)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_request towpath.work_request := towpath.redrive_messages(
+    redrive_sealed_messages.tenancy_id, redrive_sealed_messages.queue_ocid, details - 'filter',
+    -- Stands for the filter until the update below, so that the audit log has that there is one.
+    case when filter <> '' then '$' end::jsonpath,
+    redrive_sealed_messages.if_match, redrive_sealed_messages.max_message_bytes, redrive_sealed_messages.max_channels
+  );
+begin
+  if coalesce(filter, '') = '' and nullif(v_request.parameters -> 'target', 'null') is null then
+    return v_request;
+  end if;
+  update towpath.work_request w
+  set parameters = (w.parameters #- '{selection,filterPath}')
+    || jsonb_build_object('byPod', true, 'filter', nullif(redrive_sealed_messages.filter, ''))
+  where w.id = v_request.id
+  returning w.* into v_request;
+  return v_request;
+end;
+$function$;
+
+comment on function towpath.redrive_sealed_messages(text,text,jsonb,text,text,integer,integer) is 'As redrive_messages, with the filter as people write it, for messages that may be sealed: where there is a filter, or another queue as the target, pods carry it out (take_redrive_batch, move_redrive_batch).';
+
+CREATE OR REPLACE FUNCTION towpath.redrive_sealed_to_queue(queue_id bigint, consumer_group_id bigint, ids bigint[], target_queue_id bigint, target_channel_id text, max_channels integer, bodies bytea, body_lengths integer[], properties text[], key_id bigint)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_channel_ids text[];
+  v_new_channel_ids text[];
+  v_sizes integer[];
+  v_new record;
+  v_n integer := 0;
+  v_taken integer[] := '{}';
+  v_woken_groups bigint[] := '{}';
+  v_woken_channels text[] := '{}';
+begin
+  -- The caller has locked them; FOR UPDATE keeps it a lookup per id, no join.
+  select array_agg(l.channel_id), array_agg(coalesce(redrive_sealed_to_queue.target_channel_id, l.channel_id)),
+    array_agg(l.size_in_bytes)
+  into v_channel_ids, v_new_channel_ids, v_sizes
+  from unnest(ids) u(id)
+  cross join lateral (
+    select m.channel_id, m.size_in_bytes
+    from towpath.message m
+    where m.queue_id = redrive_sealed_to_queue.queue_id
+      and m.consumer_group_id = redrive_sealed_to_queue.consumer_group_id
+      and m.id = u.id
+    for update
+  ) l;
+  for v_new in
+    select p.consumer_group_ids
+    from towpath.put_sealed_messages(
+      redrive_sealed_to_queue.target_queue_id, bodies, body_lengths, v_new_channel_ids,
+      redrive_sealed_to_queue.properties, array_fill(0, array[cardinality(ids)]), v_sizes,
+      redrive_sealed_to_queue.max_channels, redrive_sealed_to_queue.key_id
+    ) p
+  loop
+    v_n := v_n + 1;
+    -- What no group there takes was dropped by the put: here it stays.
+    continue when cardinality(v_new.consumer_group_ids) = 0;
+    v_taken := v_taken || v_n;
+    v_woken_groups := v_woken_groups || v_new.consumer_group_ids;
+    v_woken_channels := v_woken_channels
+      || array_fill(v_new_channel_ids[v_n], array[cardinality(v_new.consumer_group_ids)]);
+    delete from towpath.message m
+    where m.queue_id = redrive_sealed_to_queue.queue_id
+      and m.consumer_group_id = redrive_sealed_to_queue.consumer_group_id
+      and m.id = ids[v_n];
+  end loop;
+  insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
+  select redrive_sealed_to_queue.queue_id, redrive_sealed_to_queue.consumer_group_id, true, v_channel_ids[t.n],
+    -count(*), -sum(v_sizes[t.n])
+  from unnest(v_taken) t(n)
+  group by v_channel_ids[t.n];
+  perform towpath.notify_visible(redrive_sealed_to_queue.target_queue_id, v_woken_groups, v_woken_channels);
+  return cardinality(v_taken);
+end;
+$function$;
+
+comment on function towpath.redrive_sealed_to_queue(bigint,bigint,bigint[],bigint,text,integer,bytea,integer[],text[],bigint) is 'As redrive_to_queue, with the contents as put_sealed_messages takes them, one per id.';
 
 CREATE OR REPLACE FUNCTION towpath.redrive_to_origin(queue_id bigint, consumer_group_id bigint, ids bigint[], moved_at timestamp with time zone)
  RETURNS void
@@ -4432,6 +4978,48 @@ CREATE OR REPLACE FUNCTION towpath.resend_dead_letter(queue_id bigint, message_i
  RETURNS TABLE(id bigint, expire_after timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_old record;
+  v_content bytea;
+  v_ocid text;
+begin
+  select q.ocid into v_ocid from towpath.queue q where q.id = resend_dead_letter.queue_id;
+  select d.* into v_old
+  from towpath.read_dead_letter(
+    resend_dead_letter.queue_id, resend_dead_letter.consumer_group_id, resend_dead_letter.message_id
+  ) d;
+  if not found then
+    -- That says what else is wrong, if anything is. What has died at this moment was not looked at.
+    perform towpath.resend_sealed_dead_letter(
+      resend_dead_letter.queue_id, message_id, resend_dead_letter.consumer_group_id, '', 0,
+      resend_dead_letter.channel_id, '{}', null, target_queue_id, resend_dead_letter.max_message_bytes,
+      resend_dead_letter.max_channels
+    );
+    perform towpath.fail('TP404', 'messageId: the dead letter queue has no such message');
+  elsif v_old.key_id is not null then
+    perform towpath.fail('TP409', 'messageId: the message is sealed, and SQL cannot open it: resend it by REST (resendDeadLetter)');
+  end if;
+  v_content := coalesce(resend_dead_letter.content, v_old.body);
+  return query
+  select r.id, r.expire_after
+  from towpath.resend_sealed_dead_letter(
+    resend_dead_letter.queue_id, message_id, resend_dead_letter.consumer_group_id, v_content, octet_length(v_content),
+    resend_dead_letter.channel_id,
+    -- The copy names the one that it replaces.
+    coalesce(resend_dead_letter.properties, v_old.properties, '{}')
+      || jsonb_build_object('towpath.resentFrom', v_ocid || '/' || message_id),
+    null, target_queue_id, resend_dead_letter.max_message_bytes, resend_dead_letter.max_channels
+  ) r;
+end;
+$function$;
+
+comment on function towpath.resend_dead_letter(bigint,bigint,bigint,bytea,text,jsonb,bigint,integer,integer) is 'Puts a new message in place of a dead letter and deletes that, in one transaction. What is null (content, channel_id, properties) stays as it was; the property towpath.resentFrom names the old one as <queue OCID>/<id>. In the same queue it is for the same consumer group only, in another queue for its groups. TP404; TP409 where a consumer of the dead letter queue holds it, or no group takes it; TP4LE beyond max_message_bytes.';
+
+CREATE OR REPLACE FUNCTION towpath.resend_sealed_dead_letter(queue_id bigint, message_id bigint, consumer_group_id bigint, content bytea, content_bytes integer, channel_id text, properties jsonb, key_id bigint, target_queue_id bigint DEFAULT NULL::bigint, max_message_bytes integer DEFAULT NULL::integer, max_channels integer DEFAULT 256)
+ RETURNS TABLE(id bigint, expire_after timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
@@ -4442,13 +5030,11 @@ declare
   v_group_state text;
   v_old towpath.message;
   v_now timestamptz;
-  v_properties jsonb;
   v_channel_id text;
-  v_content bytea;
   v_size integer;
   v_group_ids bigint[];
 begin
-  select q.* into v_queue from towpath.queue q where q.id = resend_dead_letter.queue_id;
+  select q.* into v_queue from towpath.queue q where q.id = resend_sealed_dead_letter.queue_id;
   if not found or v_queue.lifecycle_state in ('DELETING', 'DELETED') then
     perform towpath.fail('TP404', 'the queue does not exist or you may not use it');
   elsif v_queue.lifecycle_state not in ('ACTIVE', 'UPDATING') then
@@ -4457,16 +5043,16 @@ begin
   if v_queue.capabilities <> '[]' and towpath.has_consumer_groups(v_queue) then
     select g.lifecycle_state into v_group_state
     from towpath.consumer_group g
-    where g.queue_id = v_queue.id and g.id = resend_dead_letter.consumer_group_id;
+    where g.queue_id = v_queue.id and g.id = resend_sealed_dead_letter.consumer_group_id;
     if not found or v_group_state in ('DELETING', 'DELETED') then
       perform towpath.fail('TP404', 'the consumer group does not exist or you may not use it');
     end if;
   end if;
   select m.* into v_old
   from towpath.message m
-  where m.queue_id = resend_dead_letter.queue_id
-    and m.consumer_group_id = resend_dead_letter.consumer_group_id
-    and m.id = resend_dead_letter.message_id
+  where m.queue_id = resend_sealed_dead_letter.queue_id
+    and m.consumer_group_id = resend_sealed_dead_letter.consumer_group_id
+    and m.id = resend_sealed_dead_letter.message_id
     and m.dead_letter
   for update;
   v_now := clock_timestamp();
@@ -4475,8 +5061,8 @@ begin
     -- Purged ones are gone for everybody but who holds them.
     or exists (
       select from towpath.purge p
-      where p.queue_id = resend_dead_letter.queue_id
-        and p.consumer_group_id = resend_dead_letter.consumer_group_id
+      where p.queue_id = resend_sealed_dead_letter.queue_id
+        and p.consumer_group_id = resend_sealed_dead_letter.consumer_group_id
         and p.dead_letter
         and v_old.id <= p.watermark
         and v_old.dead_lettered_at < p.started_at
@@ -4488,40 +5074,43 @@ begin
     perform towpath.fail('TP409', 'messageId: a consumer of the dead letter queue holds the message until '
       || to_char(v_old.visible_after at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || ': resend it after that');
   end if;
-  -- The copy names the one that it replaces.
-  v_properties := coalesce(resend_dead_letter.properties, v_old.properties, '{}')
-    || jsonb_build_object('towpath.resentFrom', v_queue.ocid || '/' || v_old.id);
-  v_channel_id := coalesce(resend_dead_letter.channel_id, v_old.channel_id);
-  v_content := coalesce(resend_dead_letter.content, v_old.body);
-  v_size := octet_length(v_content)
-    + (select sum(octet_length(p.key) + octet_length(p.value)) from jsonb_each_text(v_properties) p);
-  if v_size > resend_dead_letter.max_message_bytes then
+  v_channel_id := coalesce(resend_sealed_dead_letter.channel_id, v_old.channel_id);
+  v_size := content_bytes
+    + (select sum(octet_length(p.key) + octet_length(p.value)) from jsonb_each_text(properties) p);
+  if v_size > resend_sealed_dead_letter.max_message_bytes then
     perform towpath.fail('TP4LE', format(
       'the message has %s bytes of content and properties, the one that names the old message among them, and the queue takes %s',
-      v_size, resend_dead_letter.max_message_bytes
+      v_size, resend_sealed_dead_letter.max_message_bytes
     ));
   end if;
   if target_queue_id is null or target_queue_id = v_queue.id then
     -- For the group whose dead letter it was; the others have had theirs.
     perform towpath.check_channels(v_queue.id, array[v_channel_id], max_channels);
+    if key_id is not null then
+      perform towpath.check_data_key(v_queue.id, key_id);
+    end if;
     id := nextval('towpath.message_id');
     v_now := clock_timestamp();
     expire_after := v_now + make_interval(secs => v_queue.retention_in_seconds);
     insert into towpath.message (
-      queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, channel_id, properties, body
+      queue_id, consumer_group_id, id, visible_after, expire_after, created_at, size_in_bytes, key_id, channel_id,
+      properties, body
     )
     values (
-      v_queue.id, v_old.consumer_group_id, resend_dead_letter.id, v_now, resend_dead_letter.expire_after, v_now, v_size,
-      v_channel_id, v_properties, v_content
+      v_queue.id, v_old.consumer_group_id, resend_sealed_dead_letter.id, v_now, resend_sealed_dead_letter.expire_after,
+      v_now, v_size,
+      resend_sealed_dead_letter.key_id, v_channel_id,
+      case when resend_sealed_dead_letter.key_id is null then resend_sealed_dead_letter.properties end, content
     );
     insert into towpath.message_delta (queue_id, consumer_group_id, dead_letter, channel_id, messages, size_in_bytes)
     values (v_queue.id, v_old.consumer_group_id, false, v_channel_id, 1, v_size);
     v_group_ids := array[v_old.consumer_group_id];
   else
     select p.id, p.expire_after, p.consumer_group_ids into id, expire_after, v_group_ids
-    from towpath.put_packed_messages(
-      target_queue_id, v_content, array[octet_length(v_content)], array[v_channel_id], array[v_properties::text],
-      array[0], array[v_size], max_channels
+    from towpath.put_sealed_messages(
+      target_queue_id, content, array[octet_length(content)], array[v_channel_id],
+      array[resend_sealed_dead_letter.properties::text], array[0], array[v_size], max_channels,
+      resend_sealed_dead_letter.key_id
     ) p;
     if cardinality(v_group_ids) = 0 then
       perform towpath.fail('TP409', 'no consumer group of the target queue takes the message: it was not resent');
@@ -4533,19 +5122,51 @@ begin
   perform towpath.notify_visible(
     coalesce(target_queue_id, v_queue.id), v_group_ids, array_fill(v_channel_id, array[cardinality(v_group_ids)])
   );
+  -- As in 0015. What was changed in it nobody here knows: it comes whole, and sealed.
   perform towpath.record_dead_letter_event(
     'resendDeadLetter', v_queue.id, v_old.consumer_group_id,
-    jsonb_build_object(
-      'messageId', v_old.id, 'newMessageId', resend_dead_letter.id, 'channelId', v_channel_id,
-      'changesContent', resend_dead_letter.content is not null, 'changesProperties', resend_dead_letter.properties is not null
-    ),
+    jsonb_build_object('messageId', v_old.id, 'newMessageId', resend_sealed_dead_letter.id, 'channelId', v_channel_id),
     target_queue_id
   );
   return next;
 end;
 $function$;
 
-comment on function towpath.resend_dead_letter(bigint,bigint,bigint,bytea,text,jsonb,bigint,integer,integer) is 'Puts a new message in place of a dead letter and deletes that, in one transaction. What is null (content, channel_id, properties) stays as it was; the property towpath.resentFrom names the old one as <queue OCID>/<id>. In the same queue it is for the same consumer group only, in another queue for its groups. TP404; TP409 where a consumer of the dead letter queue holds it, or no group takes it; TP4LE beyond max_message_bytes.';
+comment on function towpath.resend_sealed_dead_letter(bigint,bigint,bigint,bytea,integer,text,jsonb,bigint,bigint,integer,integer) is 'As resend_dead_letter, with the whole new message given: content, sealed with the data key key_id of the queue it goes to (null: not sealed), its size before that, and properties in the clear, which are for the filters of consumer groups and the size only where it is sealed. They should name the old message, as resend_dead_letter does. Besides the errors of that: TP4SE where the key is not in force.';
+
+CREATE OR REPLACE FUNCTION towpath.rewrap_data_key(queue_id bigint, id bigint, old_wrapped_key bytea, wrapped_key bytea, master_key_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  update towpath.data_key k
+  set wrapped_key = rewrap_data_key.wrapped_key,
+    master_key_id = rewrap_data_key.master_key_id
+  where k.queue_id = rewrap_data_key.queue_id
+    and k.id = rewrap_data_key.id
+    and k.wrapped_key = rewrap_data_key.old_wrapped_key;
+  return found;
+end;
+$function$;
+
+comment on function towpath.rewrap_data_key(bigint,bigint,bytea,bytea,text) is 'Stores a data key wrapped by another master key, unless it was changed since it was read as old_wrapped_key. The key itself is the same, so messages are not touched.';
+
+CREATE OR REPLACE FUNCTION towpath.rotate_data_key(tenancy_id text, queue_ocid text, if_match text DEFAULT NULL::text)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_queue towpath.queue := towpath.lock_queue(rotate_data_key.tenancy_id, rotate_data_key.queue_ocid, rotate_data_key.if_match);
+  v_now constant timestamptz := clock_timestamp();
+begin
+  update towpath.data_key k set retired_at = v_now where k.queue_id = v_queue.id and k.retired_at is null;
+  return towpath.record_work_request(v_queue, 'ROTATE_DATA_KEY', 'UPDATED');
+end;
+$function$;
+
+comment on function towpath.rotate_data_key(text,text,text) is 'Retires the data key of a queue: from the commit on nothing is sealed with it, and the next put makes another one. What was sealed with it stays readable. Returns the finished work request. TP404, TP409, TP412.';
 
 CREATE OR REPLACE FUNCTION towpath.run_delete_consumer_group_step(request towpath.work_request, batch integer)
  RETURNS boolean
@@ -4812,6 +5433,7 @@ declare
   v_redriven integer := 0;
   v_bytes bigint := 0;
   v_is_end boolean := true;
+  v_sealed integer := 0;
   v_ids bigint[] := '{}';
   v_error_code text;
   v_error text;
@@ -4842,6 +5464,10 @@ begin
     set parameters = v_parameters || jsonb_build_object('groupIds', (v_parameters -> 'groupIds') - 0, 'cursor', 0)
     where w.id = (request).id;
     return 'IN_PROGRESS';
+  end if;
+
+  if v_parameters @> '{"byPod": true}' then
+    return 'POD';
   end if;
 
   if v_rate is not null and not v_is_dry_run then
@@ -4875,7 +5501,7 @@ begin
     from (
       -- Along message_dead_letter, which alone has this order: what lives is not walked.
       select m.id, m.dead_letter, m.dead_lettered_at, m.expire_after, m.created_at, m.visible_after, m.channel_id,
-        m.properties, m.size_in_bytes
+        m.properties, m.size_in_bytes, m.key_id
       from towpath.message m
       where v_wanted_ids is null
         and m.queue_id = v_queue_id
@@ -4890,7 +5516,7 @@ begin
     from unnest(v_wanted_ids) u(id)
     cross join lateral (
       select m.id, m.dead_letter, m.dead_lettered_at, m.expire_after, m.created_at, m.visible_after, m.channel_id,
-        m.properties, m.size_in_bytes
+        m.properties, m.size_in_bytes, m.key_id
       from towpath.message m
       where m.queue_id = v_queue_id
         and m.consumer_group_id = v_group_id
@@ -4906,6 +5532,19 @@ begin
     v_cursor := v_message.id;
     v_examined := v_examined + 1;
     if v_message.dead_letter
+      and v_message.dead_lettered_at <= v_started_at
+      and v_message.expire_after > v_now
+      and v_message.created_at < v_created_before
+      and v_message.created_at >= v_created_after
+      and v_message.dead_lettered_at < v_died_before
+      and v_message.dead_lettered_at >= v_died_after
+      and (v_channel_ids is null or v_message.channel_id = any (v_channel_ids))
+      and v_message.key_id is not null
+      and (v_filter is not null or v_target is not null)
+    then
+      -- Started at psql, or by a pod from before.
+      v_sealed := v_sealed + 1;
+    elsif v_message.dead_letter
       and v_message.dead_lettered_at <= v_started_at
       and v_message.expire_after > v_now
       and v_message.created_at < v_created_before
@@ -4994,6 +5633,13 @@ begin
     end if;
   end if;
 
+  if v_sealed > 0 then
+    v_failed := v_failed + v_sealed;
+    perform towpath.report_redrive_failure(
+      (request).id, 'IncorrectState',
+      'some messages are sealed, and SQL can neither filter them nor give them to another queue: they are still dead letters; redrive them by REST (redriveDeadLetters)'
+    );
+  end if;
   v_progress := v_progress || jsonb_build_object(
     'examined', (v_progress ->> 'examined')::bigint + v_examined,
     'matched', (v_progress ->> 'matched')::bigint + v_matched,
@@ -5037,7 +5683,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.run_redrive_step(towpath.work_request,integer) is 'Looks at the next batch of dead letters of a redrive and moves those that match, at most half of batch (a dry run: counts them). Returns the status after that; WAITING where the rate limit allows nothing at the moment.';
+comment on function towpath.run_redrive_step(towpath.work_request,integer) is 'Looks at the next batch of dead letters of a redrive and moves those that match, at most half of batch (a dry run: counts them). Returns the status after that; WAITING where the rate limit allows nothing at the moment; POD where a pod has to do it, with take_redrive_batch.';
 
 CREATE OR REPLACE FUNCTION towpath.run_work_request_step(work_request_ocid text DEFAULT NULL::text, batch integer DEFAULT 1000)
  RETURNS text
@@ -5321,6 +5967,167 @@ $function$;
 
 comment on function towpath.take_lease(text,text,integer) is 'Takes or prolongs the named lease for so many seconds. False where another holder has it.';
 
+CREATE OR REPLACE FUNCTION towpath.take_redrive_batch(work_request_ocid text DEFAULT NULL::text, batch integer DEFAULT 500)
+ RETURNS TABLE(plan jsonb, id bigint, receipt_number bigint, key_id bigint, properties jsonb, body bytea, examined integer)
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_incremental_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  -- As in run_redrive_step.
+  c_max_bytes constant bigint := 4194304;
+  -- For so long nobody else begins with the same batch. A pod that dies holds it up for no longer.
+  c_lease constant interval := interval '10 seconds';
+  v_now constant timestamptz := clock_timestamp();
+  v_request towpath.work_request;
+  v_selection jsonb;
+  v_group_id bigint;
+  v_cursor bigint;
+  v_channel_ids text[];
+  v_rate double precision;
+  v_allowance double precision;
+  v_enough double precision;
+  v_most integer := greatest(1, batch / 2);
+  v_wanted_ids bigint[];
+  v_message record;
+  v_examined integer := 0;
+  v_bytes bigint := 0;
+  v_is_end boolean := true;
+begin
+  select w.* into v_request
+  from towpath.work_request w
+  where w.time_finished is null
+    and w.operation_type = 'REDRIVE_MESSAGES'
+    and w.parameters @> '{"byPod": true}'
+    and w.status = 'IN_PROGRESS'
+    and (w.run_after is null or w.run_after <= v_now)
+    and (take_redrive_batch.work_request_ocid is null or w.ocid = take_redrive_batch.work_request_ocid)
+  order by w.id
+  limit 1
+  for update skip locked;
+  v_selection := v_request.parameters -> 'selection';
+  v_group_id := (v_request.parameters -> 'groupIds' ->> 0)::bigint;
+  v_cursor := (v_request.parameters ->> 'cursor')::bigint;
+  v_rate := (v_request.parameters -> 'redrive' ->> 'messagesPerSecond')::double precision;
+  if v_group_id is null then
+    return;
+  end if;
+  if v_rate is not null and not (v_request.parameters -> 'redrive' ->> 'isDryRun')::boolean then
+    v_allowance := towpath.redrive_allowance(v_request.parameters, v_rate, v_now);
+    v_enough := greatest(1, least(v_rate / 10, v_most));
+    if v_allowance < v_enough then
+      update towpath.work_request w
+      set run_after = v_now + make_interval(secs => (v_enough - v_allowance) / v_rate)
+      where w.id = v_request.id;
+      return;
+    end if;
+    v_most := least(v_most, floor(v_allowance));
+  end if;
+  update towpath.work_request w set run_after = v_now + c_lease where w.id = v_request.id;
+
+  if v_selection ? 'channelIds' then
+    v_channel_ids := array(select c from jsonb_array_elements_text(v_selection -> 'channelIds') c);
+  end if;
+  if v_selection ? 'messageIds' then
+    v_wanted_ids := array(
+      select i::bigint
+      from jsonb_array_elements_text(v_selection -> 'messageIds') i
+      where i::bigint > v_cursor
+      limit batch
+    );
+  end if;
+  for v_message in
+    select w.*
+    from (
+      -- Along message_dead_letter, as in run_redrive_step.
+      select m.*
+      from towpath.message m
+      where v_wanted_ids is null
+        and m.queue_id = v_request.queue_id
+        and m.consumer_group_id = v_group_id
+        and m.id > v_cursor
+        and m.dead_letter
+      order by m.id, m.dead_letter
+      limit batch
+    ) w
+    union all
+    select l.*
+    from unnest(v_wanted_ids) u(id)
+    cross join lateral (
+      select m.*
+      from towpath.message m
+      where m.queue_id = v_request.queue_id
+        and m.consumer_group_id = v_group_id
+        and m.id = u.id
+      -- Keeps it a lookup per id, no join.
+      offset 0
+    ) l
+  loop
+    if v_bytes >= c_max_bytes then
+      v_is_end := false;
+      exit;
+    end if;
+    v_cursor := v_message.id;
+    v_examined := v_examined + 1;
+    if v_message.dead_letter
+      and v_message.dead_lettered_at <= (v_request.parameters ->> 'startedAt')::timestamptz
+      and v_message.expire_after > v_now
+      and v_message.created_at < coalesce((v_selection ->> 'createdBefore')::timestamptz, 'infinity')
+      and v_message.created_at >= coalesce((v_selection ->> 'createdAfter')::timestamptz, '-infinity')
+      and v_message.dead_lettered_at < coalesce((v_selection ->> 'diedBefore')::timestamptz, 'infinity')
+      and v_message.dead_lettered_at >= coalesce((v_selection ->> 'diedAfter')::timestamptz, '-infinity')
+      and (v_channel_ids is null or v_message.channel_id = any (v_channel_ids))
+    then
+      v_bytes := v_bytes + octet_length(v_message.body);
+      id := v_message.id;
+      receipt_number := v_message.receipt_number;
+      key_id := v_message.key_id;
+      properties := v_message.properties;
+      body := v_message.body;
+      examined := v_examined;
+      return next;
+    end if;
+  end loop;
+  if v_is_end and v_wanted_ids is not null then
+    v_is_end := cardinality(v_wanted_ids) < batch;
+    v_cursor := coalesce(v_wanted_ids[cardinality(v_wanted_ids)], v_cursor);
+  elsif v_is_end then
+    v_is_end := v_examined < batch;
+  end if;
+  plan := jsonb_build_object(
+    'workRequestId', v_request.ocid,
+    'queueId', v_request.queue_id,
+    'consumerGroupId', v_group_id,
+    'filter', v_request.parameters ->> 'filter',
+    'acceptUnsealed', (select q.accept_unsealed from towpath.queue q where q.id = v_request.queue_id),
+    'target', (
+      select jsonb_build_object('queueId', q.id, 'customEncryptionKeyId', q.custom_encryption_key_id)
+      from towpath.queue q
+      where q.id = (v_request.parameters -> 'target' ->> 'queueId')::bigint
+    ),
+    'isDryRun', (v_request.parameters -> 'redrive' ->> 'isDryRun')::boolean,
+    'most', v_most,
+    'cursor', (v_request.parameters ->> 'cursor')::bigint,
+    'nextCursor', v_cursor,
+    'isEnd', v_is_end
+  );
+  id := null;
+  receipt_number := null;
+  key_id := null;
+  properties := null;
+  body := null;
+  examined := v_examined;
+  return next;
+end;
+$function$;
+
+comment on function towpath.take_redrive_batch(text,integer) is 'The next batch of a redrive that pods carry out (null: of the oldest one): dead letters that match in all but their properties, and a last row with the plan: what to do with them, and where the batch ends. Nobody else gets the batch for 10 seconds. Nothing where there is none, or its rate limit allows nothing at the moment.';
+
 CREATE OR REPLACE FUNCTION towpath.update_consumer_group(tenancy_id text, consumer_group_ocid text, changes jsonb, filter_path jsonpath DEFAULT NULL::jsonpath, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -5480,6 +6287,22 @@ end;
 $function$;
 
 comment on function towpath.update_queue(text,text,jsonb,text) is 'Changes the settings that UpdateQueueDetails names (absent: unchanged); they hold from the next put or get on. Returns the finished work request. TP404, TP409, TP412, TP400 capability.';
+
+CREATE OR REPLACE FUNCTION towpath.use_data_key(queue_id bigint, messages integer, max_age_seconds double precision DEFAULT NULL::double precision, max_messages bigint DEFAULT NULL::bigint)
+ RETURNS SETOF towpath.data_key
+ LANGUAGE sql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  update towpath.data_key k
+  set sealed_messages = k.sealed_messages + use_data_key.messages
+  where k.queue_id = use_data_key.queue_id
+    and k.retired_at is null
+    and (max_age_seconds is null or k.created_at > statement_timestamp() - make_interval(secs => max_age_seconds))
+    and (max_messages is null or k.sealed_messages + use_data_key.messages <= max_messages)
+  returning k.*;
+$function$;
+
+comment on function towpath.use_data_key(bigint,integer,double precision,bigint) is 'The data key in force, with room for so many more messages reserved; nothing where the queue has none, or it is too old, or used up: then make another one (add_data_key).';
 
 CREATE OR REPLACE FUNCTION towpath.work_request_is_waiting()
  RETURNS boolean
