@@ -85,7 +85,7 @@ export interface PodProcesses {
 export async function startPodProcesses(count: number, common: Record<string, string> = {}): Promise<PodProcesses> {
   const test = await createTestDatabase();
   const folders: string[] = [];
-  // They have no folder in common.
+  // They have no folder in common, so they are given the master key.
   const key = { TOWPATH_MASTER_KEY: randomBytes(32).toString('base64') };
   const pods: PodProcess[] = [];
   const add = async (environment: Record<string, string> = {}): Promise<PodProcess> => {

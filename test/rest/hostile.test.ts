@@ -225,7 +225,8 @@ describe('hostile input', () => {
     await client.put(queueId, 'in flight', 'visible', 'visible too', 'dead');
     const [message] = await client.get(queueId, 'limit=1&visibilityInSeconds=43200');
     const [dead] = await pods.test.sql<{ id: number }>(
-      `update towpath.message set dead_letter = true, dead_lettered_at = visible_after where body = 'dead' returning id`,
+      `update towpath.message set dead_letter = true, dead_lettered_at = visible_after
+       where id = (select max(id) from towpath.message) returning id`,
     );
     const [redrive] = await pods.test.sql<{ ocid: string }>(
       `insert into towpath.work_request (
