@@ -164,7 +164,7 @@ export class QueueFunctions {
   }
 
   /** Retires the data key: the next put makes another one. */
-  async rotateKey(caller: CallerContext, id: string, ifMatch: string | null): Promise<WorkRequest> {
+  async rotateDataKey(caller: CallerContext, id: string, ifMatch: string | null): Promise<WorkRequest> {
     return one(await this.database.run<WorkRequest>(ROTATE_KEY, [caller.tenancyId, id, ifMatch, contextOf(caller)]));
   }
 

@@ -170,9 +170,9 @@ export class QueuesController {
     accept(reply, await this.queues.purge(caller, queueId, details, ifMatch));
   }
 
-  @Post(':queueId/actions/rotateKey')
+  @Post(':queueId/actions/rotateDataKey')
   @Operation({
-    id: 'rotateQueueKey',
+    id: 'rotateDataKey',
     summary: 'Replaces the data key of a queue',
     description:
       'Towpath extension. From now on nothing is sealed with the key that was in force; the next put makes another one. ' +
@@ -183,12 +183,12 @@ export class QueuesController {
     errors: ['IncorrectState', 'NoEtagMatch'],
     headers: IF_MATCH_HEADER,
   })
-  async rotateKey(
+  async rotateDataKey(
     @CurrentCaller() caller: Caller,
     @Param('queueId') queueId: string,
     @Headers('if-match') ifMatch: string | undefined,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    accept(reply, await this.queues.rotateKey(caller, queueId, ifMatch));
+    accept(reply, await this.queues.rotateDataKey(caller, queueId, ifMatch));
   }
 }

@@ -107,9 +107,9 @@ export class QueuesService {
   }
 
   /** What is put from now on is sealed with another data key, made by the next put. */
-  async rotateKey(caller: Caller, id: string, ifMatch: string | undefined): Promise<WorkRequest> {
+  async rotateDataKey(caller: Caller, id: string, ifMatch: string | undefined): Promise<WorkRequest> {
     const queueId = await this.existing(caller, id);
-    return this.functions.rotateKey(caller, queueId, unquoted(ifMatch));
+    return this.functions.rotateDataKey(caller, queueId, unquoted(ifMatch));
   }
 
   private async existing(caller: Caller, id: string): Promise<string> {

@@ -22,7 +22,7 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   'QueuesController.delete': 'manage queues',
   'QueuesController.changeCompartment': 'manage queues',
   // Ours.
-  'QueuesController.rotateKey': 'manage queues',
+  'QueuesController.rotateDataKey': 'manage queues',
   // Ours: what operators do, as a purge.
   'WorkRequestsController.cancel': 'use queues',
   'DeadLettersController.redrive': 'use queues',

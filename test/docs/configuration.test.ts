@@ -43,9 +43,11 @@ describe("the README's configuration table", () => {
         ? 'postgres://somebody@somewhere/something'
         : name.endsWith('_URL') || name.endsWith('_ORIGINS')
           ? 'https://queues.example.com'
-          : isText(name)
-            ? 'something'
-            : 123_456;
+          : name.endsWith('_FILE') || name.endsWith('_DIRECTORY')
+            ? '/run/secrets/file'
+            : isText(name)
+              ? 'something'
+              : 123_456;
     expect(told({})).not.toContain(value);
     expect(told({})).toContain(null);
     expect(told({ [name]: String(value) })).toContain(value);

@@ -60,7 +60,7 @@ describe('keys', () => {
   it('are rotated on demand, on all pods at once, and the old one still opens', async () => {
     const queueId = await client.createQueue({ compartmentId });
     for (const each of clients) await each.put(queueId, 'old');
-    const rotated = await client.call({ method: 'POST', path: `/queues/${queueId}/actions/rotateKey` });
+    const rotated = await client.call({ method: 'POST', path: `/queues/${queueId}/actions/rotateDataKey` });
     expect(rotated.status).toBe(202);
     const request = await client.call({ path: `/workRequests/${String(rotated.headers['opc-work-request-id'])}` });
     expect(request.json).toMatchObject({ operationType: 'ROTATE_DATA_KEY', status: 'SUCCEEDED' });
@@ -101,7 +101,7 @@ describe('keys', () => {
   it('are forgotten when no message needs them, and not before', async () => {
     const queueId = await client.createQueue({ compartmentId, retentionInSeconds: 60 });
     await client.put(queueId, 'old');
-    await client.call({ method: 'POST', path: `/queues/${queueId}/actions/rotateKey` });
+    await client.call({ method: 'POST', path: `/queues/${queueId}/actions/rotateDataKey` });
     const age = (interval: string) =>
       pods.test.sql(`update towpath.data_key set retired_at = now() - $1::interval where retired_at is not null`, [
         interval,

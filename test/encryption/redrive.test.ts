@@ -72,7 +72,7 @@ describe('redriving sealed dead letters', () => {
     const target = await client.createQueue({ compartmentId });
     await client.put(target, 'first');
     const { queueId, request } = await setup(['a', 'b'], 'not :kind = "b"', target);
-    await client.call({ method: 'POST', path: `/queues/${target}/actions/rotateKey` });
+    await client.call({ method: 'POST', path: `/queues/${target}/actions/rotateDataKey` });
     expect(await pods.pods[0]!.app.get(RedriveBatches).step(request)).toBe('SUCCEEDED');
     expect(await contents(target)).toEqual(['a a', 'first']);
     expect(await contents(`${queueId}%2Fdlq`)).toEqual(['a b']);

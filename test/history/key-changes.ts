@@ -59,7 +59,7 @@ export class KeyChanges {
   }
 
   async rotate(pod: number): Promise<void> {
-    const answer = await this.client.call(pod, 'POST', `/queues/${this.queueId}/actions/rotateKey`);
+    const answer = await this.client.call(pod, 'POST', `/queues/${this.queueId}/actions/rotateDataKey`);
     if (answer.outcome === 'unknown') this.counts.unknown += 1;
     else if (answer.outcome === 'done') this.counts.rotations += 1;
   }

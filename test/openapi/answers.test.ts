@@ -184,8 +184,8 @@ describe('the answers', () => {
     await until(async () => (await client.call({ path: redriveRequest })).json?.['status'] === 'CANCELED', 'it ends');
     await expectAnswer('listWorkRequests', 200, '/workRequests?limit=1');
 
-    await expectAnswer('rotateQueueKey', 202, `${queue}/actions/rotateKey`);
-    await expectAnswer('rotateQueueKey', 412, `${queue}/actions/rotateKey`, { headers: { 'if-match': 'x' } });
+    await expectAnswer('rotateDataKey', 202, `${queue}/actions/rotateDataKey`);
+    await expectAnswer('rotateDataKey', 412, `${queue}/actions/rotateDataKey`, { headers: { 'if-match': 'x' } });
     // A queue whose master key nobody has.
     const shut = await client.createQueue({ compartmentId, customEncryptionKeyId: 'unknown' });
     await expectAnswer('putMessages', 409, `/queues/${shut}/messages`, { body: { messages: [{ content: 'x' }] } });

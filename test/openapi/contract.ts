@@ -84,9 +84,9 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     errors: [409, 412, 413, 415],
   },
   // Ours.
-  rotateQueueKey: {
+  rotateDataKey: {
     method: 'POST',
-    path: `${QUEUE}/actions/rotateKey`,
+    path: `${QUEUE}/actions/rotateDataKey`,
     ...CHANGE,
     permission: 'manage queues',
     errors: [409, 412],

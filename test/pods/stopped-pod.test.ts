@@ -54,7 +54,7 @@ describe('SIGTERM', () => {
     const releaseLease = await hold('lease');
     const releasePut = await hold('message_delta');
     const putting = queue.put(0, [message('under way')]);
-    await untilHeld('put_packed_messages');
+    await untilHeld('put_sealed_messages');
     await untilHeld('take_lease');
     expect((await fetch(`${pod.url}/readyz`)).status).toBe(200);
 

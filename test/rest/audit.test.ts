@@ -115,6 +115,10 @@ describe('the audit log over HTTP', () => {
         { method: 'POST', path: `${q}/actions/purge`, body: { purgeType: 'NORMAL', channelIds: ['a'] } },
         { parameters: { purgeType: 'NORMAL', channelIds: ['a'] } },
       ],
+      rotateDataKey: async () => [
+        { method: 'POST', path: `${q}/actions/rotateDataKey` },
+        { targetIds: expect.arrayContaining([queue]) },
+      ],
       createConsumerGroup: async () => {
         await group();
         return [
@@ -449,7 +453,11 @@ describe('the audit log over HTTP', () => {
           done();
         },
       });
-      const configuration = readConfiguration({ DATABASE_URL: url.href, TOWPATH_PORT: '0' });
+      const configuration = readConfiguration({
+        DATABASE_URL: url.href,
+        TOWPATH_DATA_DIR: pods.dataDirectory,
+        TOWPATH_PORT: '0',
+      });
       pod = await startPod(configuration, url.href, createLogger('trace', destination));
       const by = new Client(pod.url, pods.credentials.apiKey);
       const queueId = await by.createQueue({ compartmentId, capabilities: [{ type: 'CONSUMER_GROUPS' }] });
