@@ -8,6 +8,7 @@ import {
   type NamedOperation,
   type Schema,
 } from '../openapi/document.js';
+import { untilDead } from '../support/dead-letters.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { Client, digestOf, faultOfError, makeStranger, type Answer, type Call } from './support.js';
 
@@ -553,6 +554,7 @@ describe('hostile input', () => {
       await client.put(dying, 'dying');
       const [ofDying] = await client.get(dying, 'visibilityInSeconds=0');
       await client.get(dying);
+      await untilDead(pods.test, dying, 1);
       const page = String((await client.call({ path: '/queues?limit=1' })).headers['opc-next-page']);
       digest = await digestOf(pods);
       const { receipt } = fixture;
