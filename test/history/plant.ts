@@ -16,8 +16,8 @@ const SECONDS = 6;
 /** A redrive comes after what has died, and what it broke is seen after that. */
 const SECONDS_WITH_REDRIVES = 9;
 /** A loaded machine may not come to what shows the bug in the first run. */
-const ATTEMPTS = 5;
-export const TIMEOUT_MS = 420_000;
+const ATTEMPTS = 8;
+export const TIMEOUT_MS = 900_000;
 const LIMIT = 3;
 /**
  * What an aborted poll may explain is bounded tightly, so that it explains no bug away. On a loaded machine a poll may go on for

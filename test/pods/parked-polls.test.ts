@@ -142,7 +142,7 @@ describe('parked long polls', () => {
     expect(waitersOf(pods.pods[1]!)).toBe(1);
     expect(await thirty).toBeGreaterThan(29_990);
     expect(queue.surprises).toEqual([]);
-  }, 120_000);
+  });
 });
 
 function connectionsOf(server: {
