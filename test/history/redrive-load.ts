@@ -5,6 +5,8 @@ import type { RecordedQueue } from './recorded-queue.js';
 
 /** The longest poll of a load with redrives, and some time to answer it. */
 const POLLS_END_MS = 1300;
+/** Longer than it takes until somebody else gets what was taken from a holder. */
+const HOLD_SECONDS = 3;
 
 /** The redrives of a load, and what they want of its consumers. */
 export class RedriveLoad {
@@ -33,6 +35,7 @@ export class RedriveLoad {
         { group, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null, isDryRun: true },
       ];
+      await this.redriveBesideHolder(round, group);
       await this.redriveAndShow(round, group);
       await this.queue.redrive(round, { group, ...some[round % some.length] });
     }
@@ -41,6 +44,14 @@ export class RedriveLoad {
   /** Consumers of dead letters never do. */
   isPausing({ group, deadLetter }: Side): boolean {
     return !deadLetter && this.pausing === group;
+  }
+
+  /** A consumer takes dead letters, and a redrive comes while it has them: they are not the redrive's to take. */
+  private async redriveBesideHolder(pod: number, group: string): Promise<void> {
+    const get = { group, deadLetter: true, limit: 20, visibilityInSeconds: HOLD_SECONDS, timeoutInSeconds: 1 };
+    const gets = range(3).map(() => this.queue.get(pod, get));
+    const held = (await Promise.all(gets)).flatMap((messages) => messages ?? []);
+    if (held.length > 0) await this.queue.redrive(pod, { group });
   }
 
   /**

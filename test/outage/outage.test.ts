@@ -21,7 +21,7 @@ const OUTAGE_MS = 5000;
 const WAIT_SECONDS = 1;
 const BEFORE_MS = 3000;
 const LOAD_SECONDS = 14;
-const TIMEOUT_MS = 180_000;
+const TIMEOUT_MS = 420_000;
 
 /** What a test of an outage needs: a server of its own, two pods on it, and a queue. */
 interface Service {
