@@ -13,7 +13,7 @@ const LOAD_SECONDS = 8;
 describe('SIGTERM', () => {
   let all: PodProcesses;
   beforeEach(async () => {
-    all = await startPodProcesses(1);
+    all = await startPodProcesses(1, { TOWPATH_DATABASE_WAIT_SECONDS: '30' });
   });
   afterEach(() => all.stop());
 
