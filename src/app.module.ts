@@ -24,8 +24,10 @@ import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
+import { FairTurns } from './fairness/fair-turns.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
 import { IdentityModule } from './identity/identity.module.js';
+import { CallerConnections } from './limits/caller-connections.js';
 import { LivePods } from './limits/live-pods.js';
 import { RateLimits } from './limits/rate-limits.js';
 import { Refusals } from './limits/refusals.js';
@@ -52,6 +54,7 @@ import { Readiness } from './operations/readiness.js';
 import { QueueDirectory } from './queues/queue-directory.js';
 import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
+import { CallerLimitsGuard } from './rest/caller-limits.guard.js';
 import { ContractPipe } from './rest/contract.pipe.js';
 import { JsonLines } from './rest/json-lines.js';
 import { Connections } from './rest/connections.js';
@@ -69,6 +72,7 @@ export interface Foundations {
   readonly seal: TokenSeal;
   readonly memory: MemoryBudget;
   readonly connections: Connections;
+  readonly turns: FairTurns;
   /** Null: the pod speaks no TLS. */
   readonly certificate: ServerCertificate | null;
 }
@@ -76,7 +80,7 @@ export interface Foundations {
 @Module({})
 class FoundationsModule {
   static of(foundations: Foundations): DynamicModule {
-    const { configuration, database, notifications, seal, memory, connections, certificate } = foundations;
+    const { configuration, database, notifications, seal, memory, connections, turns, certificate } = foundations;
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
@@ -84,6 +88,7 @@ class FoundationsModule {
       { provide: TokenSeal, useValue: seal },
       { provide: MemoryBudget, useValue: memory },
       { provide: Connections, useValue: connections },
+      { provide: FairTurns, useValue: turns },
       { provide: SERVER_CERTIFICATE, useValue: certificate },
       PublicEndpoint,
       QueueFunctions,
@@ -124,6 +129,7 @@ export class AppModule {
       ],
       providers: [
         { provide: APP_GUARD, useExisting: AuthenticationGuard },
+        { provide: APP_GUARD, useClass: CallerLimitsGuard },
         { provide: APP_PIPE, useClass: ContractPipe },
         { provide: APP_FILTER, useClass: ErrorFilter },
         QueuesService,
@@ -146,6 +152,7 @@ export class AppModule {
         WaitingRooms,
         LivePods,
         Refusals,
+        CallerConnections,
         RateLimits,
         StorageLimit,
         MaintenanceService,

@@ -10,6 +10,7 @@ import { RefusalRecorder } from './audit/refusal-recorder.js';
 import type { Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { Database } from './database/database.js';
+import { FairTurns } from './fairness/fair-turns.js';
 import { IdentityFunctions } from './database/identity-functions.js';
 import { migrate } from './database/migrator.js';
 import { Notifications } from './database/notifications.js';
@@ -79,7 +80,16 @@ export async function startPod(
     });
     const seal = new TokenSeal(secret);
     const connections = new Connections(configuration.maxConnections);
-    const foundations = { configuration, database, notifications, seal, memory, connections, certificate };
+    const foundations = {
+      configuration,
+      database,
+      notifications,
+      seal,
+      memory,
+      connections,
+      turns: new FairTurns(),
+      certificate,
+    };
     const running = await buildApp(foundations, logger);
     app = running;
     await notifications.start();
