@@ -6,6 +6,7 @@
 //   BENCH_ONLY=lifecycles,refused …  some kinds only: lifecycles, large, refused, strangers
 //   BENCH_SECONDS=10 …               how long each window is; there are three per kind
 //   BENCH_RATE=20 …                  lifecycles of the quiet caller per second
+//   BENCH_FSYNC=on …               with a disk that others may use too
 //   BENCH_PROFILE=1 …                the pod writes a V8 profile per kind into the working directory
 //   TOWPATH_…                        reach the pod
 import { fork, spawn } from 'node:child_process';
@@ -24,6 +25,8 @@ import { machine, percentile, say } from './support.mjs';
 const CONNECTIONS = 64;
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 10);
 const RATE = Number(process.env.BENCH_RATE ?? 20);
+/** Off: how long a commit takes on this disk is not what is measured. */
+const FSYNC = process.env.BENCH_FSYNC ?? 'off';
 const ONLY = process.env.BENCH_ONLY?.split(',');
 /** What the flood does, and what the pod is set to for it. */
 const KINDS = {
@@ -44,9 +47,9 @@ else process.once('message', (order) => void flood(order));
 async function main() {
   const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
   const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
-  const server = await startEmbeddedPostgres({ dataDirectory, settings: { max_wal_size: '8GB' } });
+  const server = await startEmbeddedPostgres({ dataDirectory, settings: { max_wal_size: '8GB', fsync: FSYNC } });
   try {
-    say(`${machine()}; pod, callers and server on this machine, durable commits`);
+    say(`${machine()}; pod, callers and server on this machine, fsync ${FSYNC}`);
     say(
       `the quiet caller: ${RATE} lifecycles per second; the flood: ${CONNECTIONS} connections; windows of ${SECONDS} s\n`,
     );
