@@ -31,8 +31,10 @@ import { MasterKeys } from './encryption/master-keys.js';
 import { SealedMessages } from './encryption/sealed-messages.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
+import { FairTurns } from './fairness/fair-turns.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
 import { IdentityModule } from './identity/identity.module.js';
+import { CallerConnections } from './limits/caller-connections.js';
 import { LivePods } from './limits/live-pods.js';
 import { RateLimits } from './limits/rate-limits.js';
 import { Refusals } from './limits/refusals.js';
@@ -59,6 +61,7 @@ import { Readiness } from './operations/readiness.js';
 import { QueueDirectory } from './queues/queue-directory.js';
 import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
+import { CallerLimitsGuard } from './rest/caller-limits.guard.js';
 import { ContractPipe } from './rest/contract.pipe.js';
 import { JsonLines } from './rest/json-lines.js';
 import { Connections } from './rest/connections.js';
@@ -76,6 +79,7 @@ export interface Foundations {
   readonly seal: TokenSeal;
   readonly memory: MemoryBudget;
   readonly connections: Connections;
+  readonly turns: FairTurns;
   /** Null: the pod speaks no TLS. */
   readonly certificate: ServerCertificate | null;
   readonly masterKeys: MasterKeys;
@@ -84,7 +88,8 @@ export interface Foundations {
 @Module({})
 class FoundationsModule {
   static of(foundations: Foundations): DynamicModule {
-    const { configuration, database, notifications, seal, memory, connections, certificate, masterKeys } = foundations;
+    const { configuration, database, notifications, seal, memory, connections, turns, certificate, masterKeys } =
+      foundations;
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
@@ -92,6 +97,7 @@ class FoundationsModule {
       { provide: TokenSeal, useValue: seal },
       { provide: MemoryBudget, useValue: memory },
       { provide: Connections, useValue: connections },
+      { provide: FairTurns, useValue: turns },
       { provide: SERVER_CERTIFICATE, useValue: certificate },
       { provide: MasterKeys, useValue: masterKeys },
       PublicEndpoint,
@@ -135,6 +141,7 @@ export class AppModule {
       ],
       providers: [
         { provide: APP_GUARD, useExisting: AuthenticationGuard },
+        { provide: APP_GUARD, useClass: CallerLimitsGuard },
         { provide: APP_PIPE, useClass: ContractPipe },
         { provide: APP_FILTER, useClass: ErrorFilter },
         QueuesService,
@@ -158,6 +165,7 @@ export class AppModule {
         WaitingRooms,
         LivePods,
         Refusals,
+        CallerConnections,
         RateLimits,
         StorageLimit,
         DataKeys,

@@ -69,6 +69,12 @@ const environmentSchema = z.object({
   TOWPATH_MAX_QUEUE_BYTES: integer(1, 100000000000000).optional(),
   TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: integer(1, 1000000).optional(),
   TOWPATH_MAX_QUEUE_BYTES_PER_SECOND: integer(1, 10000000000).optional(),
+  TOWPATH_MAX_TENANCY_QUEUES: integer(1, 1000000).optional(),
+  TOWPATH_MAX_TENANCY_BYTES: integer(1, 100000000000000).optional(),
+  TOWPATH_MAX_TENANCY_REQUESTS_PER_SECOND: integer(1, 10000000).optional(),
+  TOWPATH_MAX_TENANCY_BYTES_PER_SECOND: integer(1, 100000000000).optional(),
+  TOWPATH_MAX_TENANCY_CONNECTIONS: integer(1, 1000000).optional(),
+  TOWPATH_MAX_USER_CONNECTIONS: integer(1, 1000000).optional(),
   TOWPATH_AUDIT_RETENTION_DAYS: integer(1, 36500).default(90),
   TOWPATH_SEALING: z.enum(SEALING, { error: `must be one of ${SEALING.join(', ')}` }).default('on'),
   TOWPATH_MASTER_KEY: z.string().optional(),
@@ -131,6 +137,18 @@ export interface Configuration {
   readonly maxQueueRequestsPerSecond: number | null;
   /** In and out of a queue, each for itself, on all pods together; null: any amount. */
   readonly maxQueueBytesPerSecond: number | null;
+  /** Of a tenancy, those that are being deleted aside; null: any number. */
+  readonly maxTenancyQueues: number | null;
+  /** What all queues of a tenancy may store together; null: any amount. */
+  readonly maxTenancyBytes: number | null;
+  /** Of a tenancy, all operations together, on all pods together; null: any number. */
+  readonly maxTenancyRequestsPerSecond: number | null;
+  /** In and out of all queues of a tenancy, each for itself, on all pods together; null: any amount. */
+  readonly maxTenancyBytesPerSecond: number | null;
+  /** Connections on which a tenancy makes requests, on all pods together; null: any number. */
+  readonly maxTenancyConnections: number | null;
+  /** The same of one user. */
+  readonly maxUserConnections: number | null;
   /** How long audit events are kept. */
   readonly auditRetentionDays: number;
   /** `off`: what is put is not sealed. `required`: moreover, what is not sealed is not delivered. */
@@ -208,6 +226,12 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     maxQueueBytes: values.TOWPATH_MAX_QUEUE_BYTES ?? null,
     maxQueueRequestsPerSecond: values.TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND ?? null,
     maxQueueBytesPerSecond: values.TOWPATH_MAX_QUEUE_BYTES_PER_SECOND ?? null,
+    maxTenancyQueues: values.TOWPATH_MAX_TENANCY_QUEUES ?? null,
+    maxTenancyBytes: values.TOWPATH_MAX_TENANCY_BYTES ?? null,
+    maxTenancyRequestsPerSecond: values.TOWPATH_MAX_TENANCY_REQUESTS_PER_SECOND ?? null,
+    maxTenancyBytesPerSecond: values.TOWPATH_MAX_TENANCY_BYTES_PER_SECOND ?? null,
+    maxTenancyConnections: values.TOWPATH_MAX_TENANCY_CONNECTIONS ?? null,
+    maxUserConnections: values.TOWPATH_MAX_USER_CONNECTIONS ?? null,
     auditRetentionDays: values.TOWPATH_AUDIT_RETENTION_DAYS,
     sealing: values.TOWPATH_SEALING,
     masterKey: values.TOWPATH_MASTER_KEY ?? null,

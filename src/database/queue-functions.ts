@@ -92,6 +92,7 @@ const LIST = select(
   'list_queues($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9, $10, $11) q',
 );
 const CREATE = select(WORK_REQUEST, 'create_queue(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
+const CREATE_WITHIN = select(WORK_REQUEST, 'create_queue_within(towpath.as_caller($4::jsonb, $1::text), $2, $3, $5) w');
 const UPDATE = select(WORK_REQUEST, 'update_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
 const MOVE = select(WORK_REQUEST, 'change_queue_compartment(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
 const PURGE = select(WORK_REQUEST, 'purge_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
@@ -134,9 +135,18 @@ export class QueueFunctions {
     await this.database.run(CHECK_COMPARTMENT, [tenancyId, compartmentId]);
   }
 
-  async create(caller: CallerContext, details: object, retryToken: string | null): Promise<WorkRequest> {
+  /** `maxQueues` null: the tenancy may have any number. */
+  async create(
+    caller: CallerContext,
+    details: object,
+    retryToken: string | null,
+    maxQueues: number | null = null,
+  ): Promise<WorkRequest> {
+    const values = [caller.tenancyId, details, retryToken, contextOf(caller)];
     return one(
-      await this.database.run<WorkRequest>(CREATE, [caller.tenancyId, details, retryToken, contextOf(caller)]),
+      maxQueues === null
+        ? await this.database.run<WorkRequest>(CREATE, values)
+        : await this.database.run<WorkRequest>(CREATE_WITHIN, [...values, maxQueues]),
     );
   }
 

@@ -1,4 +1,5 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
+import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import { QueueFunctions, type Queue, type WorkRequest } from '../database/queue-functions.js';
 import type { Caller } from '../identity/caller.js';
 import { checkedRetryToken, unquoted } from '../rest/conditions.js';
@@ -30,11 +31,12 @@ export class QueuesService {
     private readonly runner: WorkRequestRunner,
     private readonly pages: PageTokens,
     private readonly endpoint: PublicEndpoint,
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {}
 
-  /** Throws NotAuthorizedOrNotFound (compartment), InvalidatedRetryToken. */
+  /** Throws NotAuthorizedOrNotFound (compartment), InvalidatedRetryToken, LimitExceeded. */
   create(caller: Caller, details: object, retryToken: string | undefined): Promise<WorkRequest> {
-    return this.functions.create(caller, details, checkedRetryToken(retryToken));
+    return this.functions.create(caller, details, checkedRetryToken(retryToken), this.configuration.maxTenancyQueues);
   }
 
   /** The queue and its ETag. Throws NotAuthorizedOrNotFound. */

@@ -41,6 +41,7 @@ const ANYWHERE: readonly ErrorCode[] = [
   'MissingParameter',
   'NotAuthenticated',
   'NotAuthorizedOrNotFound',
+  'TooManyRequests',
   'InternalServerError',
   'ServiceUnavailable',
 ];
