@@ -13,11 +13,14 @@ import type { Caller } from './caller.js';
 
 /** A verb of OCI's policies on a resource type; verbs include those before them. */
 export type Permission =
-  `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups'}`;
+  | `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups'}`
+  // Ours: compartments, users, groups and credentials.
+  | `${'inspect' | 'read' | 'manage'} identity`;
 
 /** Metadata keys, for the guard. */
 export const PERMISSION = 'towpath:permission';
 export const PUBLIC = 'towpath:public';
+export const OWN_USER = 'towpath:own-user';
 
 /** Says what a caller must be permitted to call this route, or all routes of this controller. */
 export function Requires(permission: Permission): CustomDecorator {
@@ -27,6 +30,22 @@ export function Requires(permission: Permission): CustomDecorator {
 /** Opens a route, or all routes of a controller, to callers without credentials: probes, metrics, the description. */
 export function Public(): CustomDecorator {
   return SetMetadata(PUBLIC, true);
+}
+
+/**
+ * On a route whose path has a `userId`: callers need no permission where that is themselves. `isOfOwnUser` is for whoever
+ * enforces permissions, who asks it before looking for a policy.
+ */
+export function AllowsOwnUser(): CustomDecorator {
+  return SetMetadata(OWN_USER, true);
+}
+
+/** Whether a request to a route with `AllowsOwnUser` is about the caller's own user. */
+export function isOfOwnUser(reflector: Reflector, context: ExecutionContext): boolean {
+  const declarations = [context.getHandler(), context.getClass()];
+  if (reflector.getAllAndOverride<boolean | undefined>(OWN_USER, declarations) !== true) return false;
+  const { caller, params } = context.switchToHttp().getRequest<FastifyRequest>();
+  return caller !== undefined && (params as { userId?: unknown }).userId === caller.userId;
 }
 
 /** The parameter is the caller of the request. Only on routes that are not public: there nobody is known. */

@@ -27,6 +27,8 @@ describe('the authentication service', () => {
     expect(await service.authenticate(signByHand(signer))).toEqual({ ...owner, credential: 'signature' });
     expect(await service.authenticate(bearer(apiKey))).toEqual({ ...owner, credential: 'api-key' });
     expect(await service.authenticateLogin(login, passcode)).toEqual({ ...owner, credential: 'auth-token' });
+    const token = Buffer.from(passcode, 'base64').toString();
+    expect(await service.authenticateLogin(login, token)).toEqual({ ...owner, credential: 'auth-token' });
   });
 
   it('says the same whatever is wrong', async () => {
@@ -80,7 +82,8 @@ describe('the authentication service', () => {
         ['', passcode],
         ['ana', passcode],
         [`${login}\0`, passcode],
-        [login, Buffer.from(passcode, 'base64').toString()],
+        [login, `${Buffer.from(passcode, 'base64').toString()}x`],
+        [login, Buffer.from(passcode).toString('base64')],
         [`${login}${'x'.repeat(400)}`, passcode],
       ].map(([name = '', code = '']) => service.authenticateLogin(name, code)),
     );
