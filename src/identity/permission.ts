@@ -61,6 +61,8 @@ export interface DeclaredRoute {
   readonly name: string;
   readonly isPublic: boolean;
   readonly permission: Permission | null;
+  /** Whether none is needed for the caller's own user. */
+  readonly allowsOwnUser: boolean;
 }
 
 /** All routes of the application's controllers. A test requires that each is public or has a permission, not both. */
@@ -81,6 +83,7 @@ export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
           name: `${RequestMethod[verb]} ${controller.name}.${method}`,
           isPublic: reflector.getAllAndOverride<boolean | undefined>(PUBLIC, [handler, controller]) ?? false,
           permission: reflector.getAllAndOverride<Permission | undefined>(PERMISSION, [handler, controller]) ?? null,
+          allowsOwnUser: reflector.getAllAndOverride<boolean | undefined>(OWN_USER, [handler, controller]) ?? false,
         });
       }
     }

@@ -156,6 +156,13 @@ interface Fixture {
   readonly workRequestId: string;
   readonly deadLetterId: number;
   readonly consumerGroupId: string;
+  /** An empty one, a user who is not the caller and has one credential of each kind, and a group that it is in. */
+  readonly compartmentId: string;
+  readonly userId: string;
+  readonly groupId: string;
+  readonly fingerprint: string;
+  readonly apiKeyId: string;
+  readonly authTokenId: string;
 }
 
 interface Place {
@@ -241,12 +248,41 @@ describe('hostile input', () => {
       items: { id: string }[];
     };
     return {
+      ...(await makeIdentities()),
       queueId,
       receipt: message!.receipt,
       workRequestId: redrive!.ocid,
       deadLetterId: dead!.id,
       consumerGroupId: groups.items[0]!.id,
     };
+  }
+
+  type Identities = Pick<Fixture, 'compartmentId' | 'userId' | 'groupId' | 'fingerprint' | 'apiKeyId' | 'authTokenId'>;
+  /** By SQL, and nothing that an attack has left. */
+  async function makeIdentities(): Promise<Identities> {
+    const { tenancyId, userId: caller, compartmentId } = pods.credentials;
+    for (const statement of [
+      `delete from towpath.user_account where tenancy_id = $1 and id <> $2`,
+      `delete from towpath.user_group where tenancy_id = $1 and $2 <> ''`,
+      `delete from towpath.auth_token where tenancy_id = $1 and $2 <> ''`,
+    ]) {
+      await pods.test.sql(statement, [tenancyId, caller]);
+    }
+    await pods.test.sql(
+      `delete from towpath.compartment where tenancy_id = $1 and parent_id is not null and id <> $2`,
+      [tenancyId, compartmentId],
+    );
+    const [row] = await pods.test.sql<Identities>(
+      `select c.id as "compartmentId", u.id as "userId", g.id as "groupId", s.fingerprint, k.id as "apiKeyId",
+         t.id as "authTokenId", towpath.add_group_member($1, g.id, u.id)
+       from towpath.create_compartment($1, $1, 'attacked') c, towpath.create_user($1, 'attacked') u,
+         towpath.create_group($1, 'Attacked') g,
+         towpath.create_signing_key($1, u.id, '00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff', '-----BEGIN PUBLIC KEY-----') s,
+         towpath.create_api_key($1, u.id, 'towpath_', sha256('attacked')) k,
+         towpath.create_auth_token($1, u.id, sha256('attacked')) t`,
+      [tenancyId],
+    );
+    return row!;
   }
 
   async function settled(): Promise<void> {
@@ -287,6 +323,12 @@ describe('hostile input', () => {
       messageReceipt: fixture.receipt,
       workRequestId: fixture.workRequestId,
       consumerGroupId: fixture.consumerGroupId,
+      compartmentId: fixture.compartmentId,
+      userId: fixture.userId,
+      groupId: fixture.groupId,
+      fingerprint: fixture.fingerprint,
+      apiKeyId: fixture.apiKeyId,
+      authTokenId: fixture.authTokenId,
       ...changes,
     };
     return operation.path.slice(API.length).replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? '');
