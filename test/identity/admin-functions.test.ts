@@ -49,6 +49,13 @@ const administrators = async (tenancyId: string, ...members: string[]): Promise<
   return id;
 };
 
+/** The SQLSTATE of a refusal; null where there was none. */
+const refusalOf = (call: Promise<unknown>): Promise<string | null> =>
+  call.then(
+    () => null,
+    (error: unknown) => (error as { code: string }).code,
+  );
+
 /** One session in a transaction that the test ends. */
 async function session(): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: test.url });
@@ -111,14 +118,11 @@ describe('compartments', () => {
         const compartment = end === 'commit' ? id : (await admin.createCompartment(tenancyId, tenancyId, 'b')).id;
         const putter = await session();
         await putter.query(text, JSON.parse(JSON.stringify(values).replaceAll(id, () => compartment)) as unknown[]);
-        const deletion = admin.deleteCompartment(tenancyId, compartment).then(
-          () => 'deleted',
-          (error: unknown) => (error as { code: string }).code,
-        );
+        const deletion = refusalOf(admin.deleteCompartment(tenancyId, compartment));
         await untilBlocked();
         await putter.query(end);
         await putter.end();
-        expect([end, await deletion]).toEqual([end, end === 'commit' ? 'TP409' : 'deleted']);
+        expect([end, await deletion]).toEqual([end, end === 'commit' ? 'TP409' : null]);
       }
     },
   );
@@ -128,14 +132,14 @@ describe('compartments', () => {
     const { id } = await admin.createCompartment(tenancyId, tenancyId, 'a');
     const deleter = await session();
     await deleter.query('select towpath.delete_compartment($1, $2)', [tenancyId, id]);
-    const putting = expect(
+    const putting = refusalOf(
       test.sql('select towpath.create_queue($1, $2, null)', [tenancyId, { displayName: 'q', compartmentId: id }]),
-    ).rejects.toMatchObject(code('TP404'));
-    const nesting = expect(admin.createCompartment(tenancyId, id, 'b')).rejects.toMatchObject(code('TP404'));
+    );
+    const nesting = refusalOf(admin.createCompartment(tenancyId, id, 'b'));
     await untilBlocked();
     await deleter.query('commit');
     await deleter.end();
-    await Promise.all([putting, nesting]);
+    expect([await putting, await nesting]).toEqual(['TP404', 'TP404']);
   });
 });
 
@@ -185,11 +189,11 @@ describe('the last way in', () => {
     const group = await administrators(tenancyId, ...userIds);
     const first = await session();
     await first.query('select towpath.delete_user($1, $2)', [tenancyId, userIds[1]]);
-    const second = expect(admin.removeGroupMember(tenancyId, group, userIds[0]!)).rejects.toMatchObject(code('TP409'));
+    const second = refusalOf(admin.removeGroupMember(tenancyId, group, userIds[0]!));
     await untilBlocked();
     await first.query('commit');
     await first.end();
-    await second;
+    expect(await second).toBe('TP409');
     expect(await admin.listGroupMembers(tenancyId, group, null, 10)).toMatchObject([{ user_id: userIds[0] }]);
   });
 
@@ -199,6 +203,7 @@ describe('the last way in', () => {
     await test.sql('delete from towpath.api_key where user_id = $1', [userIds[0]]);
     await admin.removeGroupMember(tenancyId, group, userIds[0]!);
     await admin.deleteUser(tenancyId, userIds[0]!);
+    expect(await admin.listUsers({ tenancyId, afterName: null, limit: 10 })).toEqual([]);
   });
 });
 

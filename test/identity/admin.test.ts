@@ -10,6 +10,16 @@ import { Client, digestOf, expectError, makeStranger, type Answer } from '../res
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { makeSigner, signByHand, type Signer } from './wire.js';
 
+/** The body of an answer that must be good. */
+const json = async (answer: Promise<Answer>): Promise<Record<string, string>> => {
+  const { status, text, json: body } = await answer;
+  expect([status, text]).toEqual([200, text]);
+  return body as Record<string, string>;
+};
+
+const publicPem = (pair: { publicKey: Signer['publicKey'] }): string =>
+  pair.publicKey.export({ type: 'spki', format: 'pem' }).toString();
+
 /** The REST API of identities, on one pod whose log is read. */
 describe('the API of identities', () => {
   let pods: TestPods;
@@ -39,13 +49,9 @@ describe('the API of identities', () => {
     client.call({ method: 'POST', path, ...(body && { body }), ...(apiKey !== undefined && { apiKey }) });
   const remove = (path: string, apiKey?: string): Promise<Answer> =>
     client.call({ method: 'DELETE', path, ...(apiKey !== undefined && { apiKey }) });
-  const json = async (answer: Promise<Answer>): Promise<Record<string, string>> => {
-    const { status, text, json: body } = await answer;
-    expect([status, text]).toEqual([200, text]);
-    return body as Record<string, string>;
-  };
   const items = async (path: string): Promise<Record<string, string>[]> =>
     ((await client.call({ path })).json as { items: Record<string, string>[] }).items;
+  const status = async (apiKey: string): Promise<number> => (await client.call({ path: '/queues', apiKey })).status;
   let number = 0;
   const newUser = async (): Promise<{ id: string; name: string; path: string }> => {
     number += 1;
@@ -85,7 +91,7 @@ describe('the API of identities', () => {
       ids.push(...(answer.json as { items: { id: string }[] }).items.map(({ id }) => id));
       page = String(answer.headers['opc-next-page'] ?? '');
     } while (page !== '');
-    expect(ids.toSorted()).toEqual([tenancyId, compartmentId, outer['id'], inner['id']].toSorted());
+    expect(ids.toSorted()).toEqual([tenancyId, compartmentId, outer['id']!, inner['id']!].toSorted());
     const nested = await items(`/compartments?compartmentId=${outer['id']}`);
     expect(nested).toEqual([inner]);
     expect(await items('/compartments?name=outer')).toEqual([outer]);
@@ -158,8 +164,6 @@ describe('the API of identities', () => {
     const small = generateKeyPairSync('rsa', { modulusLength: 2048, publicExponent: 3 });
     const curve = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const good = makeSigner();
-    const publicPem = (pair: { publicKey: Signer['publicKey'] }): string =>
-      pair.publicKey.export({ type: 'spki', format: 'pem' }).toString();
     for (const [publicKey, message] of [
       [good.pem, /private key/],
       [good.privateKey.export({ type: 'pkcs8', format: 'pem' }), /private key/],
@@ -186,7 +190,6 @@ describe('the API of identities', () => {
     const key = made['key']!;
     expect(made).toMatchObject({ prefix: key.slice(0, 16), description: 'what for', expiresAt });
     const other = (await json(post(`${path}/apiKeys`)))['key']!;
-    const status = async (apiKey: string): Promise<number> => (await client.call({ path: '/queues', apiKey })).status;
     expect([await status(key), await status(other)]).toEqual([200, 200]);
     await pods.test.sql('update towpath.api_key set expires_at = now() where id = $1', [made['id']]);
     await untilStatus(() => status(key), 401);

@@ -5,6 +5,8 @@ import { Client, type Answer, type Call } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { operationsOf, Validator, type Document, type NamedOperation } from './document.js';
 
+const idOf = ({ json }: Answer): string => String(json!['id']);
+
 /** What the running service answers, held against its own description; a field that is not described is a fault too. */
 describe('the answers', () => {
   let pods: TestPods;
@@ -197,7 +199,6 @@ describe('the answers', () => {
   });
 
   it('are as described: of compartments, users and groups', async () => {
-    const idOf = ({ json }: Answer): string => String(json!['id']);
     const nothing = 'ocid1.nothing';
     const compartment = idOf(await expectAnswer('createCompartment', 200, '/compartments', { body: { name: 'a' } }));
     const inner = { name: 'a', compartmentId: compartment };

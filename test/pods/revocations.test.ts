@@ -79,7 +79,7 @@ describe('a revoked key', () => {
       expect(Math.max(...times)).toBeGreaterThan(REMEMBERED_MS / 4);
     } finally {
       for (const [index, { events }] of heard.entries()) {
-        for (const listener of listeners[index]!) events.on('message', listener as (payload: unknown) => void);
+        for (const listener of listeners[index]!) events.on('message', listener);
       }
     }
   });

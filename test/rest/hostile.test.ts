@@ -259,7 +259,6 @@ describe('hostile input', () => {
     };
   }
 
-  type Identities = Pick<Fixture, 'compartmentId' | 'userId' | 'groupId' | 'fingerprint' | 'apiKeyId' | 'authTokenId'>;
   /** By SQL, and nothing that an attack has left. */
   async function makeIdentities(): Promise<Identities> {
     const { tenancyId, userId: caller, compartmentId } = pods.credentials;
