@@ -13,6 +13,7 @@ import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { AuditFunctions } from './database/audit-functions.js';
 import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
+import { IdentityAdminFunctions } from './database/identity-admin-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
 import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
@@ -26,6 +27,13 @@ import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
 import { IdentityModule } from './identity/identity.module.js';
+import { Revocations } from './identity/revocations.js';
+import { CompartmentsController } from './identity-admin/compartments.controller.js';
+import { CredentialsController } from './identity-admin/credentials.controller.js';
+import { CredentialsService } from './identity-admin/credentials.service.js';
+import { GroupsController } from './identity-admin/groups.controller.js';
+import { IdentityService } from './identity-admin/identity.service.js';
+import { UsersController } from './identity-admin/users.controller.js';
 import { LivePods } from './limits/live-pods.js';
 import { RateLimits } from './limits/rate-limits.js';
 import { Refusals } from './limits/refusals.js';
@@ -95,6 +103,7 @@ class FoundationsModule {
       MaintenanceFunctions,
       LimitFunctions,
       AuditFunctions,
+      IdentityAdminFunctions,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -119,6 +128,10 @@ export class AppModule {
         ExportController,
         DeadLettersController,
         AuditController,
+        CompartmentsController,
+        UsersController,
+        CredentialsController,
+        GroupsController,
         HealthController,
         MetricsController,
       ],
@@ -140,6 +153,9 @@ export class AppModule {
         AuditService,
         RefusalRecorder,
         JsonLines,
+        IdentityService,
+        CredentialsService,
+        Revocations,
         Receipts,
         ChannelTurns,
         InFlightGate,

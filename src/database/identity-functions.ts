@@ -107,8 +107,14 @@ const FIND_STOMP_LOGINS: Statement = {
     cross join lateral towpath.find_stomp_login(wanted.tenancy_name, wanted.user_name, wanted.digest) k`,
 };
 
+const RECORD_USES = {
+  name: 'record_credential_uses',
+  text: 'select towpath.record_credential_uses($1, $2, $3) as recorded',
+};
+
 /**
- * The only typed calls of the SQL functions of migrations/0001_identity.sql. What they refuse is thrown as PostgreSQL's
+ * The only typed calls of the SQL functions of migrations/0001_identity.sql; those that manage identities are in
+ * identity-admin-functions.ts. What they refuse is thrown as PostgreSQL's
  * error with our own SQLSTATE, which `toServiceError` translates; each method names those a caller may cause.
  */
 @Injectable()
@@ -136,6 +142,18 @@ export class IdentityFunctions {
       logins.map((login) => login.userName),
       logins.map((login) => login.digest),
     ]);
+  }
+
+  /**
+   * Writes that these credentials were used a moment ago, where that was not written in the last five minutes. A signing
+   * key is named tenancy/user/fingerprint.
+   */
+  async recordUses(
+    signingKeys: readonly string[],
+    apiKeys: readonly string[],
+    authTokens: readonly string[],
+  ): Promise<void> {
+    await this.database.run(RECORD_USES, [signingKeys, apiKeys, authTokens]);
   }
 
   /** The tenancy that was made first; null in a new database. */

@@ -29,8 +29,17 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
 export interface TowpathApiKey {
+  description: string | null;
   digest: Buffer;
+  /**
+   * From then on it is refused. Null: never.
+   */
+  expires_at: Timestamp | null;
   id: string;
+  /**
+   * Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.
+   */
+  last_used_at: Timestamp | null;
   prefix: string;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
@@ -108,8 +117,17 @@ export interface TowpathAuditLog {
 }
 
 export interface TowpathAuthToken {
+  description: string | null;
   digest: Buffer;
+  /**
+   * From then on it is refused. Null: never.
+   */
+  expires_at: Timestamp | null;
   id: string;
+  /**
+   * Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.
+   */
+  last_used_at: Timestamp | null;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
   user_id: string;
@@ -378,7 +396,16 @@ export interface TowpathSecret {
 }
 
 export interface TowpathSigningKey {
+  description: string | null;
+  /**
+   * From then on requests signed with it are refused. Null: never.
+   */
+  expires_at: Timestamp | null;
   fingerprint: string;
+  /**
+   * Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.
+   */
+  last_used_at: Timestamp | null;
   public_key: string;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
@@ -396,6 +423,20 @@ export interface TowpathUserAccount {
   name: string;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
+}
+
+export interface TowpathUserGroup {
+  id: string;
+  name: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+}
+
+export interface TowpathUserGroupMember {
+  group_id: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  user_id: string;
 }
 
 export interface TowpathWorkRequest {
@@ -465,6 +506,8 @@ export interface DB {
   "towpath.signing_key": TowpathSigningKey;
   "towpath.tenancy": TowpathTenancy;
   "towpath.user_account": TowpathUserAccount;
+  "towpath.user_group": TowpathUserGroup;
+  "towpath.user_group_member": TowpathUserGroupMember;
   "towpath.work_request": TowpathWorkRequest;
   "towpath.work_request_error": TowpathWorkRequestError;
   "towpath.work_request_log": TowpathWorkRequestLog;

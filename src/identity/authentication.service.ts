@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import {
   IdentityFunctions,
   type CredentialRow,
@@ -8,12 +8,13 @@ import {
   type StompLogin,
 } from '../database/identity-functions.js';
 import { ServiceError } from '../errors/service-error.js';
-import { digestOfApiKey, digestOfPasscode } from './api-key.js';
+import { digestOfApiKey, digestsOfPasscode } from './api-key.js';
 import type { Caller } from './caller.js';
 import { CredentialCache } from './credential-cache.js';
+import { CredentialUses } from './credential-uses.js';
 import { readSignature, singleHeader, verifySignature, type SignedRequest } from './request-signature.js';
 
-type Owner = Omit<Caller, 'credential' | 'request'>;
+type Found = Omit<Caller, 'credential' | 'request'>;
 
 const BEARER = /^Bearer[ \t]+([\x21-\x7e]{1,4096})$/i;
 // Nothing of which part was wrong: who guesses learns nothing from it.
@@ -21,17 +22,24 @@ const NOT_AUTHENTICATED =
   'The request has no credentials that are valid here. Sign it with an API signing key (OCI request signature), ' +
   'or send an API key as "Authorization: Bearer towpath_..."';
 const STOMP_NOT_AUTHENTICATED =
-  'login and passcode are not valid here: the login is <tenancy name>/<user name>, the passcode the base64 of an auth token';
+  'login and passcode are not valid here: the login is <tenancy name>/<user name>, the passcode an auth token or its base64';
 
-/** Says who is calling. What is right is remembered for two seconds, so a key that was removed works no longer than that. */
+/**
+ * Says who is calling. What is right is remembered for two seconds: a credential that was revoked works no longer than
+ * that, and usually until `forget`, which `Revocations` calls within milliseconds.
+ */
 @Injectable()
 export class AuthenticationService {
   private readonly logger = new Logger(AuthenticationService.name);
   private readonly signingKeys: CredentialCache<SigningKeyName, KeyObject>;
-  private readonly apiKeys: CredentialCache<Buffer, Owner>;
-  private readonly stompLogins: CredentialCache<StompLogin, Owner>;
+  private readonly apiKeys: CredentialCache<Buffer, Found>;
+  private readonly stompLogins: CredentialCache<StompLogin, Found>;
 
-  constructor(functions: IdentityFunctions) {
+  constructor(
+    functions: IdentityFunctions,
+    /** Null: nobody wants to know what was used. */
+    @Inject(CredentialUses) private readonly uses: Pick<CredentialUses, 'note'> | null = null,
+  ) {
     this.signingKeys = new CredentialCache(async (names) => {
       const rows = await functions.findSigningKeys(names);
       return new Map(
@@ -44,14 +52,14 @@ export class AuthenticationService {
     });
     this.apiKeys = new CredentialCache(async (digests) => {
       const rows = await functions.findApiKeys(digests);
-      return new Map(rows.map((row) => [row.digest.toString('base64'), ownerOf(row)]));
+      return new Map(rows.map((row) => [row.digest.toString('base64'), toFound(row)]));
     });
     this.stompLogins = new CredentialCache(async (logins) => {
       const rows = await functions.findStompLogins(logins);
       return new Map(
         rows.map((row) => [
           nameOfStompLogin({ tenancyName: row.tenancy_name, userName: row.user_name, digest: row.digest }),
-          ownerOf(row),
+          toFound(row),
         ]),
       );
     });
@@ -68,20 +76,37 @@ export class AuthenticationService {
   }
 
   /**
-   * The caller behind a STOMP login (`<tenancy name>/<user name>`) and passcode (base64 of an auth token). Throws
+   * The caller behind a STOMP login (`<tenancy name>/<user name>`) and passcode (an auth token, or its base64). Throws
    * NotAuthenticated, with one text for whatever was wrong; ServiceUnavailable without a database.
    */
   async authenticateLogin(login: string, passcode: string): Promise<Caller> {
-    const digest = digestOfPasscode(passcode);
+    const digests = digestsOfPasscode(passcode);
     // A tenancy's name has no slash, a user's may. PostgreSQL refuses NUL, for all that share the statement.
     const slash = login.indexOf('/');
-    if (digest === null || slash < 1 || login.length > 400 || login.includes('\0')) {
+    if (slash < 1 || login.length > 400 || login.includes('\0')) {
       throw new ServiceError('NotAuthenticated', STOMP_NOT_AUTHENTICATED);
     }
-    const wanted = { tenancyName: login.slice(0, slash), userName: login.slice(slash + 1), digest };
-    const owner = await this.stompLogins.get(nameOfStompLogin(wanted), wanted);
-    if (owner === null) throw new ServiceError('NotAuthenticated', STOMP_NOT_AUTHENTICATED);
-    return { ...owner, credential: 'auth-token' };
+    const name = { tenancyName: login.slice(0, slash), userName: login.slice(slash + 1) };
+    const answers = await Promise.all(
+      digests.map((digest) => this.stompLogins.get(nameOfStompLogin({ ...name, digest }), { ...name, digest })),
+    );
+    const found = answers.find((answer) => answer !== null);
+    if (found === undefined || found === null) throw new ServiceError('NotAuthenticated', STOMP_NOT_AUTHENTICATED);
+    this.uses?.note('auth-token', found.credentialId);
+    return { ...found, credential: 'auth-token' };
+  }
+
+  /** Looks everything of this user up again; null: of everybody, because a notification may have been missed. */
+  forget(user: { readonly tenancyId: string; readonly userId: string } | null): void {
+    if (user === null) {
+      for (const cache of [this.signingKeys, this.apiKeys, this.stompLogins]) cache.forget();
+      return;
+    }
+    const { tenancyId, userId } = user;
+    const isTheirs = (_: string, found: Found): boolean => found.tenancyId === tenancyId && found.userId === userId;
+    this.signingKeys.forget((name) => name.startsWith(`${tenancyId}/${userId}/`));
+    this.apiKeys.forget(isTheirs);
+    this.stompLogins.forget(isTheirs);
   }
 
   private async authenticateSignature(request: SignedRequest): Promise<Caller> {
@@ -97,15 +122,18 @@ export class AuthenticationService {
       );
     }
     if (verdict !== 'valid') throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
+    // Only now: whoever knows a keyId can have it looked up.
+    this.uses?.note('signature', nameOfSigningKey(claim.key));
     const { tenancyId, userId, fingerprint } = claim.key;
     return { tenancyId, userId, credential: 'signature', credentialId: fingerprint };
   }
 
   private async authenticateToken(token: string): Promise<Caller> {
     const digest = digestOfApiKey(token);
-    const owner = digest === null ? null : await this.apiKeys.get(digest.toString('base64'), digest);
-    if (owner === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
-    return { ...owner, credential: 'api-key' };
+    const found = digest === null ? null : await this.apiKeys.get(digest.toString('base64'), digest);
+    if (found === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
+    this.uses?.note('api-key', found.credentialId);
+    return { ...found, credential: 'api-key' };
   }
 
   /** A key that cannot be read is logged and treated as missing: it must not fail others that were looked up with it. */
@@ -121,7 +149,7 @@ export class AuthenticationService {
   }
 }
 
-function ownerOf(row: CredentialRow): Owner {
+function toFound(row: CredentialRow): Found {
   return { tenancyId: row.tenancy_id, userId: row.user_id, credentialId: row.id };
 }
 

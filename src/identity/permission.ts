@@ -13,12 +13,15 @@ import type { Caller } from './caller.js';
 
 /** A verb of OCI's policies on a resource type; verbs include those before them. */
 export type Permission =
-  `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups' | 'audit'}`;
+  | `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups' | 'audit'}`
+  // Ours: compartments, users, groups and credentials.
+  | `${'inspect' | 'read' | 'manage'} identity`;
 
 /** Metadata keys, for the guard. */
 export const PERMISSION = 'towpath:permission';
 export const PUBLIC = 'towpath:public';
 export const OPERATION_ID = 'towpath:operation-id';
+export const OWN_USER = 'towpath:own-user';
 
 /** Says what a caller must be permitted to call this route, or all routes of this controller. */
 export function Requires(permission: Permission): CustomDecorator {
@@ -28,6 +31,22 @@ export function Requires(permission: Permission): CustomDecorator {
 /** Opens a route, or all routes of a controller, to callers without credentials: probes, metrics, the description. */
 export function Public(): CustomDecorator {
   return SetMetadata(PUBLIC, true);
+}
+
+/**
+ * On a route whose path has a `userId`: callers need no permission where that is themselves. `isOfOwnUser` is for whoever
+ * enforces permissions, who asks it before looking for a policy.
+ */
+export function AllowsOwnUser(): CustomDecorator {
+  return SetMetadata(OWN_USER, true);
+}
+
+/** Whether a request to a route with `AllowsOwnUser` is about the caller's own user. */
+export function isOfOwnUser(reflector: Reflector, context: ExecutionContext): boolean {
+  const declarations = [context.getHandler(), context.getClass()];
+  if (reflector.getAllAndOverride<boolean | undefined>(OWN_USER, declarations) !== true) return false;
+  const { caller, params } = context.switchToHttp().getRequest<FastifyRequest>();
+  return caller !== undefined && (params as { userId?: unknown }).userId === caller.userId;
 }
 
 /** The parameter is the caller of the request. Only on routes that are not public: there nobody is known. */
@@ -43,6 +62,8 @@ export interface DeclaredRoute {
   readonly name: string;
   readonly isPublic: boolean;
   readonly permission: Permission | null;
+  /** Whether none is needed for the caller's own user. */
+  readonly allowsOwnUser: boolean;
 }
 
 /** All routes of the application's controllers. A test requires that each is public or has a permission, not both. */
@@ -63,6 +84,7 @@ export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
           name: `${RequestMethod[verb]} ${controller.name}.${method}`,
           isPublic: reflector.getAllAndOverride<boolean | undefined>(PUBLIC, [handler, controller]) ?? false,
           permission: reflector.getAllAndOverride<Permission | undefined>(PERMISSION, [handler, controller]) ?? null,
+          allowsOwnUser: reflector.getAllAndOverride<boolean | undefined>(OWN_USER, [handler, controller]) ?? false,
         });
       }
     }

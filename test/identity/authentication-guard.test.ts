@@ -4,6 +4,8 @@ import {
   Body,
   Catch,
   Controller,
+  createParamDecorator,
+  type ExecutionContext,
   Get,
   Global,
   Head,
@@ -11,7 +13,7 @@ import {
   Module,
   Post,
 } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { APP_GUARD, Reflector } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import type { FastifyReply } from 'fastify';
@@ -21,7 +23,15 @@ import { toServiceError } from '../../src/errors/catalogue.js';
 import { AuthenticationGuard } from '../../src/identity/authentication.guard.js';
 import type { Caller } from '../../src/identity/caller.js';
 import { IdentityModule } from '../../src/identity/identity.module.js';
-import { CurrentCaller, declaredRoutes, Public, Requires, undeclaredRoutes } from '../../src/identity/permission.js';
+import {
+  AllowsOwnUser,
+  CurrentCaller,
+  declaredRoutes,
+  isOfOwnUser,
+  Public,
+  Requires,
+  undeclaredRoutes,
+} from '../../src/identity/permission.js';
 import { createTestDatabase } from '../support/database.js';
 import { bearer, makeUser, type User } from './user.js';
 import { signByHand } from './wire.js';
@@ -64,6 +74,26 @@ class UndeclaredController {
   }
 }
 
+const OfOwnUser = createParamDecorator((_: unknown, context: ExecutionContext) =>
+  isOfOwnUser(new Reflector(), context),
+);
+
+@Controller('users')
+class UserController {
+  @AllowsOwnUser()
+  @Requires('manage identity')
+  @Get(':userId')
+  own(@OfOwnUser() isOwn: boolean): { isOwn: boolean } {
+    return { isOwn };
+  }
+
+  @Requires('manage identity')
+  @Post(':userId')
+  others(@OfOwnUser() isOwn: boolean): { isOwn: boolean } {
+    return { isOwn };
+  }
+}
+
 @Public()
 @Controller('open')
 class OpenController {
@@ -93,7 +123,7 @@ describe('the guard', () => {
     class DatabaseModule {}
     @Module({
       imports: [DatabaseModule, IdentityModule],
-      controllers: [DeclaredController, UndeclaredController, OpenController],
+      controllers: [DeclaredController, UndeclaredController, UserController, OpenController],
       providers: [{ provide: APP_GUARD, useExisting: AuthenticationGuard }],
     })
     class AppModule {}
@@ -172,6 +202,17 @@ describe('the guard', () => {
     }
   });
 
+  it('knows what is of the caller’s own user, on routes that make a difference', async () => {
+    const { userId } = user.owner;
+    const isOwn = async (id: string, method = 'GET'): Promise<unknown> =>
+      (await send({ ...bearer(user.apiKey), method, target: `/users/${id}` })).body;
+    expect(await isOwn(userId)).toEqual({ isOwn: true });
+    for (const other of [`${userId}x`, userId.toUpperCase(), userId.slice(1), '%00', `${userId}%20`]) {
+      expect([other, await isOwn(other)]).toEqual([other, { isOwn: false }]);
+    }
+    expect(await isOwn(userId, 'POST')).toEqual({ isOwn: false });
+  });
+
   it('refuses a route about which nothing was declared, as if it were not there', async () => {
     expect(await send({ ...bearer(user.apiKey), target: '/undeclared' })).toEqual({
       status: 404,
@@ -182,12 +223,14 @@ describe('the guard', () => {
   it('can list what was declared about every route', () => {
     const application: INestApplication = app;
     expect(undeclaredRoutes(application)).toEqual(['GET UndeclaredController.read', 'HEAD UndeclaredController.look']);
-    expect(declaredRoutes(application)).toEqual([
+    expect(declaredRoutes(application)).toMatchObject([
       { name: 'GET DeclaredController.read', isPublic: false, permission: 'read queues' },
       { name: 'POST DeclaredController.put', isPublic: false, permission: 'use queue-push' },
       { name: 'GET DeclaredController.open', isPublic: true, permission: null },
       { name: 'GET UndeclaredController.read', isPublic: false, permission: null },
       { name: 'HEAD UndeclaredController.look', isPublic: false, permission: null },
+      { name: 'GET UserController.own', isPublic: false, permission: 'manage identity', allowsOwnUser: true },
+      { name: 'POST UserController.others', isPublic: false, permission: 'manage identity', allowsOwnUser: false },
       { name: 'GET OpenController.read', isPublic: true, permission: null },
     ]);
   });

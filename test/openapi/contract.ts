@@ -21,6 +21,9 @@ export interface Operation {
 const QUEUE = '/20210201/queues/{queueId}';
 const GROUP = '/20210201/consumerGroups/{consumerGroupId}';
 const WORK_REQUEST = '/20210201/workRequests/{workRequestId}';
+const USER = '/20210201/users/{userId}';
+const USER_GROUP = '/20210201/groups/{groupId}';
+const COMPARTMENT = '/20210201/compartments/{compartmentId}';
 const CHANGE = {
   requestHeaders: ['if-match'],
   success: 202,
@@ -294,6 +297,181 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     contentType: 'application/x-ndjson',
     permission: 'read audit',
   },
+
+  // Ours: identity, which OCI has in another service.
+  createCompartment: {
+    method: 'POST',
+    path: '/20210201/compartments',
+    body: 'CreateCompartmentDetails',
+    success: 200,
+    answer: 'Compartment',
+    permission: 'manage identity',
+    errors: [413, 415],
+  },
+  getCompartment: {
+    method: 'GET',
+    path: COMPARTMENT,
+    success: 200,
+    answer: 'Compartment',
+    permission: 'read identity',
+  },
+  listCompartments: {
+    method: 'GET',
+    path: '/20210201/compartments',
+    query: ['compartmentId', 'name', ...PAGE],
+    success: 200,
+    answer: 'CompartmentCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect identity',
+  },
+  updateCompartment: {
+    method: 'PUT',
+    path: COMPARTMENT,
+    body: 'UpdateCompartmentDetails',
+    success: 200,
+    answer: 'Compartment',
+    permission: 'manage identity',
+    errors: [409, 413, 415],
+  },
+  deleteCompartment: {
+    method: 'DELETE',
+    path: COMPARTMENT,
+    success: 204,
+    permission: 'manage identity',
+    errors: [409],
+  },
+  createUser: {
+    method: 'POST',
+    path: '/20210201/users',
+    body: 'CreateUserDetails',
+    success: 200,
+    answer: 'User',
+    permission: 'manage identity',
+    errors: [413, 415],
+  },
+  getUser: { method: 'GET', path: USER, success: 200, answer: 'User', permission: 'read identity' },
+  listUsers: {
+    method: 'GET',
+    path: '/20210201/users',
+    query: ['name', ...PAGE],
+    success: 200,
+    answer: 'UserCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect identity',
+  },
+  deleteUser: { method: 'DELETE', path: USER, success: 204, permission: 'manage identity', errors: [409] },
+  createGroup: {
+    method: 'POST',
+    path: '/20210201/groups',
+    body: 'CreateGroupDetails',
+    success: 200,
+    answer: 'Group',
+    permission: 'manage identity',
+    errors: [413, 415],
+  },
+  getGroup: { method: 'GET', path: USER_GROUP, success: 200, answer: 'Group', permission: 'read identity' },
+  listGroups: {
+    method: 'GET',
+    path: '/20210201/groups',
+    query: ['name', 'userId', ...PAGE],
+    success: 200,
+    answer: 'GroupCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect identity',
+  },
+  deleteGroup: { method: 'DELETE', path: USER_GROUP, success: 204, permission: 'manage identity', errors: [409] },
+  listGroupMembers: {
+    method: 'GET',
+    path: `${USER_GROUP}/members`,
+    query: PAGE,
+    success: 200,
+    answer: 'GroupMemberCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'read identity',
+  },
+  addGroupMember: {
+    method: 'PUT',
+    path: `${USER_GROUP}/members/{userId}`,
+    success: 204,
+    permission: 'manage identity',
+  },
+  removeGroupMember: {
+    method: 'DELETE',
+    path: `${USER_GROUP}/members/{userId}`,
+    success: 204,
+    permission: 'manage identity',
+    errors: [409],
+  },
+  createSigningKey: {
+    method: 'POST',
+    path: `${USER}/signingKeys`,
+    body: 'CreateSigningKeyDetails',
+    success: 200,
+    answer: 'SigningKey',
+    permission: 'manage identity',
+    errors: [413, 415],
+  },
+  listSigningKeys: {
+    method: 'GET',
+    path: `${USER}/signingKeys`,
+    success: 200,
+    answer: 'SigningKeyCollection',
+    permission: 'read identity',
+  },
+  deleteSigningKey: {
+    method: 'DELETE',
+    path: `${USER}/signingKeys/{fingerprint}`,
+    success: 204,
+    permission: 'manage identity',
+    errors: [409],
+  },
+  createApiKey: {
+    method: 'POST',
+    path: `${USER}/apiKeys`,
+    body: 'CreateApiKeyDetails',
+    success: 200,
+    answer: 'NewApiKey',
+    answerHeaders: ['cache-control'],
+    permission: 'manage identity',
+    errors: [413, 415],
+  },
+  listApiKeys: {
+    method: 'GET',
+    path: `${USER}/apiKeys`,
+    success: 200,
+    answer: 'ApiKeyCollection',
+    permission: 'read identity',
+  },
+  deleteApiKey: {
+    method: 'DELETE',
+    path: `${USER}/apiKeys/{apiKeyId}`,
+    success: 204,
+    permission: 'manage identity',
+    errors: [409],
+  },
+  createAuthToken: {
+    method: 'POST',
+    path: `${USER}/authTokens`,
+    body: 'CreateAuthTokenDetails',
+    success: 200,
+    answer: 'NewAuthToken',
+    answerHeaders: ['cache-control'],
+    permission: 'manage identity',
+    errors: [413, 415],
+  },
+  listAuthTokens: {
+    method: 'GET',
+    path: `${USER}/authTokens`,
+    success: 200,
+    answer: 'AuthTokenCollection',
+    permission: 'read identity',
+  },
+  deleteAuthToken: {
+    method: 'DELETE',
+    path: `${USER}/authTokens/{authTokenId}`,
+    success: 204,
+    permission: 'manage identity',
+  },
 };
 
 /** [type, minimum, maximum, default] of integers; undefined where the contract says nothing. */
@@ -330,6 +508,10 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'exportDeadLetters?limit': [1, 1_000_000_000],
   'listAuditEvents?limit': [1, 1000, 100],
   'exportAuditEvents?limit': [1, 1_000_000_000],
+  'listCompartments?limit': [1, 1000, 100],
+  'listUsers?limit': [1, 1000, 100],
+  'listGroups?limit': [1, 1000, 100],
+  'listGroupMembers?limit': [1, 1000, 100],
 };
 
 /** [minimum, maximum] of the length of strings. */
@@ -350,6 +532,11 @@ export const TEXTS: Readonly<Record<string, readonly [number, number]>> = {
   'exportDeadLetters?filter': [1, 2000],
   'listAuditEvents?operation': [1, 100],
   'exportAuditEvents?operation': [1, 100],
+  'CreateCompartmentDetails.compartmentId': [1, 255],
+  'CreateSigningKeyDetails.publicKey': [1, 4096],
+  'CreateSigningKeyDetails.description': [1, 255],
+  'CreateApiKeyDetails.description': [1, 255],
+  'CreateAuthTokenDetails.description': [1, 255],
   'createQueue:opc-retry-token': [1, 64],
   'createConsumerGroup:opc-retry-token': [1, 64],
   'putMessages:opc-retry-token': [1, 64],
@@ -462,6 +649,9 @@ const WORK_REQUEST_FIELDS = [
   // Ours.
   'redrive?',
 ] as const;
+
+const NAMED = ['id', 'tenancyId', 'name', 'timeCreated'] as const;
+const CREDENTIAL = ['userId', 'description?', 'timeCreated', 'expiresAt?', 'lastUsedAt?'] as const;
 
 /** All fields of each body; `?` marks those that may be absent. */
 export const FIELDS: Readonly<Record<string, readonly string[]>> = {
@@ -594,6 +784,30 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'after?',
     'parameters?',
   ],
+  CreateCompartmentDetails: ['name', 'compartmentId?'],
+  UpdateCompartmentDetails: ['name'],
+  CreateUserDetails: ['name'],
+  CreateGroupDetails: ['name'],
+  CreateSigningKeyDetails: ['publicKey', 'description?', 'expiresAt?'],
+  CreateApiKeyDetails: ['description?', 'expiresAt?'],
+  CreateAuthTokenDetails: ['description?', 'expiresAt?'],
+  Compartment: ['id', 'compartmentId?', 'name', 'timeCreated'],
+  CompartmentCollection: ['items'],
+  User: NAMED,
+  UserCollection: ['items'],
+  Group: NAMED,
+  GroupCollection: ['items'],
+  GroupMember: ['userId', 'name', 'timeCreated'],
+  GroupMemberCollection: ['items'],
+  // Secrets are in the answers to their creation only.
+  SigningKey: [...CREDENTIAL, 'fingerprint', 'keyId'],
+  SigningKeyCollection: ['items'],
+  ApiKey: [...CREDENTIAL, 'id', 'prefix'],
+  ApiKeyCollection: ['items'],
+  NewApiKey: [...CREDENTIAL, 'id', 'prefix', 'key'],
+  AuthToken: [...CREDENTIAL, 'id'],
+  AuthTokenCollection: ['items'],
+  NewAuthToken: [...CREDENTIAL, 'id', 'token', 'stompLogin', 'stompPasscode'],
   Error: ['code', 'message'],
 };
 

@@ -15,15 +15,24 @@ create table towpath.api_key (
   prefix text not null,
   digest bytea not null,
   time_created timestamp with time zone not null default clock_timestamp(),
+  description text,
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
   constraint api_key_pkey PRIMARY KEY (id),
   constraint api_key_digest_is_unique UNIQUE (digest),
+  constraint api_key_description_has_1_to_255_characters CHECK (((length(description) >= 1) AND (length(description) <= 255))),
   constraint api_key_digest_has_32_bytes CHECK ((octet_length(digest) = 32)),
   constraint api_key_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
 );
 
 comment on table towpath.api_key is 'Bearer keys of users, as digests.';
+comment on column towpath.api_key.expires_at is 'From then on it is refused. Null: never.';
+comment on column towpath.api_key.last_used_at is 'Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.';
 
 CREATE INDEX api_key_by_user ON towpath.api_key USING btree (tenancy_id, user_id);
+
+CREATE TRIGGER tell_pods_of_changed_api_key AFTER UPDATE OF digest, expires_at ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
+CREATE TRIGGER tell_pods_of_deleted_api_key AFTER DELETE ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.audit_event (
   id bigint not null generated always as identity,
@@ -73,15 +82,24 @@ create table towpath.auth_token (
   tenancy_id text collate "C" not null,
   digest bytea not null,
   time_created timestamp with time zone not null default clock_timestamp(),
+  description text,
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
   constraint auth_token_pkey PRIMARY KEY (id),
   constraint auth_token_digest_is_unique UNIQUE (digest),
+  constraint auth_token_description_has_1_to_255_characters CHECK (((length(description) >= 1) AND (length(description) <= 255))),
   constraint auth_token_digest_has_32_bytes CHECK ((octet_length(digest) = 32)),
   constraint auth_token_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
 );
 
 comment on table towpath.auth_token is 'Tokens that users log in to STOMP with, as digests.';
+comment on column towpath.auth_token.expires_at is 'From then on it is refused. Null: never.';
+comment on column towpath.auth_token.last_used_at is 'Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.';
 
 CREATE INDEX auth_token_by_user ON towpath.auth_token USING btree (tenancy_id, user_id);
+
+CREATE TRIGGER tell_pods_of_changed_auth_token AFTER UPDATE OF digest, expires_at ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
+CREATE TRIGGER tell_pods_of_deleted_auth_token AFTER DELETE ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.compartment (
   id text collate "C" not null,
@@ -339,6 +357,7 @@ CREATE INDEX queue_by_name ON towpath.queue USING btree (tenancy_id, display_nam
 CREATE INDEX queue_by_time ON towpath.queue USING btree (tenancy_id, time_created, id) WHERE (version > 0);
 CREATE INDEX queue_deleted ON towpath.queue USING btree (time_updated) WHERE (lifecycle_state = 'DELETED'::text);
 
+CREATE TRIGGER hold_compartment BEFORE INSERT OR UPDATE OF compartment_id ON towpath.queue FOR EACH ROW EXECUTE FUNCTION towpath.hold_compartment_of_queue();
 CREATE TRIGGER queue_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.queue FOR EACH ROW EXECUTE FUNCTION towpath.audit_queue();
 
 create table towpath.retry_token (
@@ -370,13 +389,22 @@ create table towpath.signing_key (
   fingerprint text collate "C" not null,
   public_key text not null,
   time_created timestamp with time zone not null default clock_timestamp(),
+  description text,
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
   constraint signing_key_pkey PRIMARY KEY (tenancy_id, user_id, fingerprint),
   constraint fingerprint_is_16_hexadecimal_pairs CHECK ((fingerprint ~ '^[0-9a-f]{2}(:[0-9a-f]{2}){15}$'::text)),
   constraint public_key_is_pem CHECK ((public_key ~~ '-----BEGIN PUBLIC KEY-----%'::text)),
+  constraint signing_key_description_has_1_to_255_characters CHECK (((length(description) >= 1) AND (length(description) <= 255))),
   constraint signing_key_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
 );
 
 comment on table towpath.signing_key is 'Public keys that OCI request signatures are verified with.';
+comment on column towpath.signing_key.expires_at is 'From then on requests signed with it are refused. Null: never.';
+comment on column towpath.signing_key.last_used_at is 'Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.';
+
+CREATE TRIGGER tell_pods_of_changed_signing_key AFTER UPDATE OF public_key, expires_at ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
+CREATE TRIGGER tell_pods_of_deleted_signing_key AFTER DELETE ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.tenancy (
   id text collate "C" not null,
@@ -405,6 +433,36 @@ create table towpath.user_account (
 );
 
 comment on table towpath.user_account is 'One row per user of a tenancy.';
+
+create table towpath.user_group (
+  id text collate "C" not null,
+  tenancy_id text collate "C" not null,
+  name text collate "C" not null,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  constraint user_group_pkey PRIMARY KEY (id),
+  constraint user_group_is_of_one_tenancy UNIQUE (tenancy_id, id),
+  constraint user_group_name_is_unique_in_its_tenancy UNIQUE (tenancy_id, name),
+  constraint user_group_name_has_1_to_100_characters CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+  constraint user_group_tenancy_exists FOREIGN KEY (tenancy_id) REFERENCES towpath.tenancy(id)
+);
+
+comment on table towpath.user_group is 'One row per group of users of a tenancy.';
+
+create table towpath.user_group_member (
+  tenancy_id text collate "C" not null,
+  group_id text collate "C" not null,
+  user_id text collate "C" not null,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  constraint user_group_member_pkey PRIMARY KEY (group_id, user_id),
+  constraint user_group_member_group_exists FOREIGN KEY (tenancy_id, group_id) REFERENCES towpath.user_group(tenancy_id, id) ON DELETE CASCADE,
+  constraint user_group_member_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
+);
+
+comment on table towpath.user_group_member is 'Which users are in which groups.';
+
+CREATE INDEX user_group_member_by_user ON towpath.user_group_member USING btree (tenancy_id, user_id);
+
+CREATE TRIGGER tell_pods_of_changed_membership AFTER INSERT OR DELETE ON towpath.user_group_member FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.work_request (
   id bigint not null generated always as identity,
@@ -620,6 +678,28 @@ end;
 $function$;
 
 comment on function towpath.add_auth_token(text,text,bytea) is 'Stores the SHA-256 of an auth token, a user''s passcode on STOMP, and returns the row. TP404 user.';
+
+CREATE OR REPLACE FUNCTION towpath.add_group_member(tenancy_id text, group_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform from towpath.user_group g
+  where g.id = add_group_member.group_id
+    and g.tenancy_id = add_group_member.tenancy_id
+  for key share;
+  if not found then
+    perform towpath.fail('TP404', 'group ' || add_group_member.group_id || ' does not exist or you may not use it');
+  end if;
+  perform towpath.hold_user(add_group_member.tenancy_id, add_group_member.user_id);
+  insert into towpath.user_group_member (tenancy_id, group_id, user_id)
+  values (add_group_member.tenancy_id, add_group_member.group_id, add_group_member.user_id)
+  on conflict on constraint user_group_member_pkey do nothing;
+end;
+$function$;
+
+comment on function towpath.add_group_member(text,text,text) is 'Puts a user into a group; who is in it already stays. TP404 group, user.';
 
 CREATE OR REPLACE FUNCTION towpath.add_primary_consumer_group(queue towpath.queue, capabilities jsonb)
  RETURNS void
@@ -870,6 +950,24 @@ $function$;
 
 comment on function towpath.audit_work_request() is 'Trigger: records what begins with a work request rather than with a change of settings (purges, redrives), and its cancellation.';
 
+CREATE OR REPLACE FUNCTION towpath.begin_revocation(tenancy_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  -- One after the other in each tenancy: two administrators who delete each other at once must not both succeed. New rows
+  -- of the tenancy only need a key share lock, which this one lets through.
+  perform from towpath.tenancy t where t.id = begin_revocation.tenancy_id for no key update;
+  if not found then
+    perform towpath.fail('TP404', 'tenancy ' || begin_revocation.tenancy_id || ' does not exist or you may not use it');
+  end if;
+  return towpath.has_administrator(begin_revocation.tenancy_id);
+end;
+$function$;
+
+comment on function towpath.begin_revocation(text) is 'Makes revocations of a tenancy wait for each other until the transaction ends, and returns has_administrator as it is before this one. TP404 tenancy.';
+
 CREATE OR REPLACE FUNCTION towpath.caller()
  RETURNS jsonb
  LANGUAGE sql
@@ -880,6 +978,27 @@ AS $function$
 $function$;
 
 comment on function towpath.caller() is 'What as_caller has said in this transaction; null: nothing, so that it is somebody at psql.';
+
+CREATE OR REPLACE FUNCTION towpath.can_sign_in(tenancy_id text, user_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select exists (
+    select from towpath.signing_key k
+    where k.tenancy_id = can_sign_in.tenancy_id
+      and k.user_id = can_sign_in.user_id
+      and (k.expires_at is null or k.expires_at > statement_timestamp())
+  ) or exists (
+    select from towpath.api_key k
+    where k.tenancy_id = can_sign_in.tenancy_id
+      and k.user_id = can_sign_in.user_id
+      and (k.expires_at is null or k.expires_at > statement_timestamp())
+  );
+$function$;
+
+comment on function towpath.can_sign_in(text,text) is 'Whether a user has a credential for the REST API that has not expired: a signing key or an API key. An auth token is for STOMP, where nothing can be managed.';
 
 CREATE OR REPLACE FUNCTION towpath.cancel_work_request(tenancy_id text, work_request_ocid text)
  RETURNS towpath.work_request
@@ -1066,6 +1185,28 @@ $function$;
 
 comment on function towpath.check_compartment(text,text) is 'TP404 where the compartment is not one of the tenancy''s.';
 
+CREATE OR REPLACE FUNCTION towpath.check_new_credential(kind text, count bigint, expires_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  -- So that a list of them is never long. OCI has 3 and 2.
+  c_max_credentials constant integer := 100;
+begin
+  if check_new_credential.count >= c_max_credentials then
+    perform towpath.fail(
+      'TP4LE', format('a user may have %s %s at most: delete one that is not used any more', c_max_credentials, kind)
+    );
+  end if;
+  if check_new_credential.expires_at <= clock_timestamp() then
+    perform towpath.fail('TP400', 'expiresAt: must lie in the future');
+  end if;
+end;
+$function$;
+
+comment on function towpath.check_new_credential(text,bigint,timestamp with time zone) is 'TP4LE where a user has as many credentials of a kind as it may have, TP400 where a new one would have expired already.';
+
 CREATE OR REPLACE FUNCTION towpath.check_user(tenancy_id text, user_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1242,16 +1383,92 @@ $function$;
 
 comment on function towpath.count_in_flight(bigint,bigint,boolean,text,integer) is 'How many messages of the channel (null: of the queue and all channels) are delivered and hidden now. Delayed ones (count_delayed) are not counted but looked at: looking ends at at_most messages.';
 
+CREATE OR REPLACE FUNCTION towpath.create_api_key(tenancy_id text, user_id text, prefix text, digest bytea, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS towpath.api_key
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_key towpath.api_key;
+begin
+  perform towpath.hold_user(create_api_key.tenancy_id, create_api_key.user_id);
+  perform towpath.check_new_credential(
+    'API keys',
+    (
+      select count(*) from towpath.api_key k
+      where k.tenancy_id = create_api_key.tenancy_id and k.user_id = create_api_key.user_id
+    ),
+    create_api_key.expires_at
+  );
+  insert into towpath.api_key as k (id, user_id, tenancy_id, prefix, digest, description, expires_at)
+  values (
+    towpath.new_ocid('queueapikey'), create_api_key.user_id, create_api_key.tenancy_id, create_api_key.prefix,
+    create_api_key.digest, create_api_key.description, create_api_key.expires_at
+  )
+  returning k.* into v_key;
+  return v_key;
+end;
+$function$;
+
+comment on function towpath.create_api_key(text,text,text,bytea,text,timestamp with time zone) is 'Stores the SHA-256 of a bearer key for a user, with how it begins, good until expires_at (null: for ever), and returns the row. TP404 user, TP400 where it would have expired, TP4LE beyond 100.';
+
+CREATE OR REPLACE FUNCTION towpath.create_auth_token(tenancy_id text, user_id text, digest bytea, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS towpath.auth_token
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_token towpath.auth_token;
+begin
+  perform towpath.hold_user(create_auth_token.tenancy_id, create_auth_token.user_id);
+  perform towpath.check_new_credential(
+    'auth tokens',
+    (
+      select count(*) from towpath.auth_token t
+      where t.tenancy_id = create_auth_token.tenancy_id and t.user_id = create_auth_token.user_id
+    ),
+    create_auth_token.expires_at
+  );
+  insert into towpath.auth_token as t (id, user_id, tenancy_id, digest, description, expires_at)
+  values (
+    towpath.new_ocid('authtoken'), create_auth_token.user_id, create_auth_token.tenancy_id, create_auth_token.digest,
+    create_auth_token.description, create_auth_token.expires_at
+  )
+  returning t.* into v_token;
+  return v_token;
+end;
+$function$;
+
+comment on function towpath.create_auth_token(text,text,bytea,text,timestamp with time zone) is 'Stores the SHA-256 of an auth token, a user''s passcode on STOMP, good until expires_at (null: for ever), and returns the row. TP404 user, TP400 where it would have expired, TP4LE beyond 100.';
+
 CREATE OR REPLACE FUNCTION towpath.create_compartment(tenancy_id text, parent_id text, name text)
  RETURNS towpath.compartment
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
 AS $function$
 declare
+  -- As in OCI. Each level is a look at every decision about who may do what.
+  c_max_levels constant integer := 6;
   v_parent_id constant text := coalesce(create_compartment.parent_id, create_compartment.tenancy_id);
+  v_levels integer;
   v_compartment towpath.compartment;
 begin
+  -- The lock lets no deletion of the parent come between.
+  perform from towpath.compartment c
+  where c.id = v_parent_id
+    and c.tenancy_id = create_compartment.tenancy_id
+  for key share;
   perform towpath.check_compartment(create_compartment.tenancy_id, v_parent_id);
+  with recursive above as (
+    select c.id, c.parent_id from towpath.compartment c where c.id = v_parent_id
+    union all
+    select c.id, c.parent_id from above a join towpath.compartment c on c.id = a.parent_id
+  )
+  -- The root is none of them, the new one is.
+  select count(*) into v_levels from above;
+  if v_levels > c_max_levels then
+    perform towpath.fail('TP4LE', format('a compartment may lie %s levels deep below the root at most', c_max_levels));
+  end if;
   insert into towpath.compartment as c (id, tenancy_id, parent_id, name)
   values (towpath.new_ocid('compartment'), create_compartment.tenancy_id, v_parent_id, create_compartment.name)
   on conflict on constraint compartment_name_is_unique_in_its_parent do nothing
@@ -1263,7 +1480,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.create_compartment(text,text,text) is 'Creates a compartment inside another of the same tenancy (null or the tenancy''s id: the root) and returns it. TP404 where the parent is not one of the tenancy''s, TP400 where the name is taken.';
+comment on function towpath.create_compartment(text,text,text) is 'Creates a compartment inside another of the same tenancy (null or the tenancy''s id: the root) and returns it. TP404 where the parent is not one of the tenancy''s, TP400 where the name is taken, TP4LE more than 6 levels below the root.';
 
 CREATE OR REPLACE FUNCTION towpath.create_consumer_group(tenancy_id text, details jsonb, filter_path jsonpath DEFAULT NULL::jsonpath, retry_token text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -1343,6 +1560,30 @@ $function$;
 
 comment on function towpath.create_first_identity(text,text,text,text,text,text,bytea,bytea) is 'Makes the first tenancy with a compartment, a user and the user''s credentials, unless the database has a tenancy. created says whether this call made it; the ids are null where it did not.';
 
+CREATE OR REPLACE FUNCTION towpath.create_group(tenancy_id text, name text)
+ RETURNS towpath.user_group
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.user_group;
+begin
+  if not exists (select from towpath.tenancy t where t.id = create_group.tenancy_id) then
+    perform towpath.fail('TP404', 'tenancy ' || create_group.tenancy_id || ' does not exist or you may not use it');
+  end if;
+  insert into towpath.user_group as g (id, tenancy_id, name)
+  values (towpath.new_ocid('group'), create_group.tenancy_id, create_group.name)
+  on conflict on constraint user_group_name_is_unique_in_its_tenancy do nothing
+  returning g.* into v_group;
+  if not found then
+    perform towpath.fail('TP400', 'name: there is a group named ' || create_group.name || ' already');
+  end if;
+  return v_group;
+end;
+$function$;
+
+comment on function towpath.create_group(text,text) is 'Creates a group of users of a tenancy, with nobody in it, and returns it. TP404 tenancy, TP400 where the name is taken.';
+
 CREATE OR REPLACE FUNCTION towpath.create_queue(tenancy_id text, details jsonb, retry_token text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -1388,6 +1629,39 @@ end;
 $function$;
 
 comment on function towpath.create_queue(text,jsonb,text) is 'Creates a queue from CreateQueueDetails (displayName and compartmentId required) and returns its finished work request, whose identifier is the queue''s OCID. The same retry token within 24 hours returns the first one. TP404 compartment, TP400 capability, TP4RT token used for another request.';
+
+CREATE OR REPLACE FUNCTION towpath.create_signing_key(tenancy_id text, user_id text, fingerprint text, public_key text, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS towpath.signing_key
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_key towpath.signing_key;
+begin
+  perform towpath.hold_user(create_signing_key.tenancy_id, create_signing_key.user_id);
+  perform towpath.check_new_credential(
+    'signing keys',
+    (
+      select count(*) from towpath.signing_key k
+      where k.tenancy_id = create_signing_key.tenancy_id and k.user_id = create_signing_key.user_id
+    ),
+    create_signing_key.expires_at
+  );
+  insert into towpath.signing_key as k (tenancy_id, user_id, fingerprint, public_key, description, expires_at)
+  values (
+    create_signing_key.tenancy_id, create_signing_key.user_id, create_signing_key.fingerprint,
+    create_signing_key.public_key, create_signing_key.description, create_signing_key.expires_at
+  )
+  on conflict on constraint signing_key_pkey do nothing
+  returning k.* into v_key;
+  if not found then
+    perform towpath.fail('TP400', 'publicKey: the user has this key already, with the fingerprint ' || create_signing_key.fingerprint);
+  end if;
+  return v_key;
+end;
+$function$;
+
+comment on function towpath.create_signing_key(text,text,text,text,text,timestamp with time zone) is 'Lets a user sign requests with the private half of this RSA key (PEM, SubjectPublicKeyInfo) until expires_at (null: for ever). The fingerprint is the caller''s to compute. TP404 user, TP400 where the user has it already or it would have expired, TP4LE beyond 100.';
 
 CREATE OR REPLACE FUNCTION towpath.create_tenancy(name text)
  RETURNS towpath.tenancy
@@ -1460,6 +1734,81 @@ end;
 $function$;
 
 comment on function towpath.deduplication_is_due() is 'True while there is something for forget_deduplications.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_api_key(tenancy_id text, user_id text, api_key_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(delete_api_key.tenancy_id);
+begin
+  delete from towpath.api_key k
+  where k.id = delete_api_key.api_key_id
+    and k.tenancy_id = delete_api_key.tenancy_id
+    and k.user_id = delete_api_key.user_id;
+  if not found then
+    perform towpath.fail('TP404', 'API key ' || delete_api_key.api_key_id || ' does not exist or you may not use it');
+  end if;
+  perform towpath.end_revocation(delete_api_key.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.delete_api_key(text,text,text) is 'Revokes an API key. TP404 key, TP409 where it is the last way in for the administrators.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_auth_token(tenancy_id text, user_id text, auth_token_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  delete from towpath.auth_token t
+  where t.id = delete_auth_token.auth_token_id
+    and t.tenancy_id = delete_auth_token.tenancy_id
+    and t.user_id = delete_auth_token.user_id;
+  if not found then
+    perform towpath.fail('TP404', 'auth token ' || delete_auth_token.auth_token_id || ' does not exist or you may not use it');
+  end if;
+end;
+$function$;
+
+comment on function towpath.delete_auth_token(text,text,text) is 'Revokes an auth token. TP404 token.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_compartment(tenancy_id text, compartment_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  if delete_compartment.compartment_id = delete_compartment.tenancy_id then
+    perform towpath.fail('TP409', 'the root compartment goes with its tenancy only');
+  end if;
+  -- Whoever puts something into it holds a key share lock on it, and has committed when this one is granted.
+  perform from towpath.compartment c
+  where c.id = delete_compartment.compartment_id
+    and c.tenancy_id = delete_compartment.tenancy_id
+  for update;
+  if not found then
+    perform towpath.fail('TP404', 'compartment ' || delete_compartment.compartment_id || ' does not exist or you may not use it');
+  end if;
+  -- A deleted queue is readable for an hour, and keeps nothing.
+  if exists (
+    select from towpath.queue q
+    where q.tenancy_id = delete_compartment.tenancy_id
+      and q.compartment_id = delete_compartment.compartment_id
+      and q.lifecycle_state <> 'DELETED'
+  ) then
+    perform towpath.fail('TP409', 'the compartment has queues: move or delete them first');
+  end if;
+  delete from towpath.compartment c where c.id = delete_compartment.compartment_id;
+exception
+  -- Compartments in it, and whatever else comes to refer to compartments.
+  when foreign_key_violation then
+    perform towpath.fail('TP409', 'the compartment is not empty: delete what is in it first, compartments too');
+end;
+$function$;
+
+comment on function towpath.delete_compartment(text,text) is 'Deletes an empty compartment. TP404 compartment, TP409 where something is in it, or for the root.';
 
 CREATE OR REPLACE FUNCTION towpath.delete_consumer_group(tenancy_id text, consumer_group_ocid text, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -1551,6 +1900,33 @@ end;
 $function$;
 
 comment on function towpath.delete_dead_letters(bigint,bigint,bigint[]) is 'Deletes dead letters by id, without a receipt. Returns a row per entry, in order: deleted; in flight, where a consumer of the dead letter queue holds it, which leaves it alone; not found.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_group(tenancy_id text, group_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+begin
+  perform towpath.begin_revocation(delete_group.tenancy_id);
+  delete from towpath.user_group g
+  where g.id = delete_group.group_id
+    and g.tenancy_id = delete_group.tenancy_id
+  returning g.name into v_name;
+  if not found then
+    perform towpath.fail('TP404', 'group ' || delete_group.group_id || ' does not exist or you may not use it');
+  end if;
+  if v_name = 'Administrators' then
+    perform towpath.fail('TP409', 'the group Administrators cannot be deleted');
+  end if;
+exception
+  when foreign_key_violation then
+    perform towpath.fail('TP409', 'something refers to the group: delete that first');
+end;
+$function$;
+
+comment on function towpath.delete_group(text,text) is 'Deletes a group; its members stay users. TP404 group, TP409 for the group Administrators, or where something refers to it.';
 
 CREATE OR REPLACE FUNCTION towpath.delete_messages(queue_id bigint, consumer_group_id bigint, dead_letter boolean, ids bigint[], receipt_numbers bigint[])
  RETURNS SETOF boolean
@@ -1654,6 +2030,47 @@ $function$;
 
 comment on function towpath.delete_queue(text,text,text) is 'Starts the deletion of a queue: nothing can be put or got from now on; run_work_request_step removes the messages in bounded batches. Returns the accepted work request. TP404, TP409, TP412.';
 
+CREATE OR REPLACE FUNCTION towpath.delete_signing_key(tenancy_id text, user_id text, fingerprint text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(delete_signing_key.tenancy_id);
+begin
+  delete from towpath.signing_key k
+  where k.tenancy_id = delete_signing_key.tenancy_id
+    and k.user_id = delete_signing_key.user_id
+    and k.fingerprint = delete_signing_key.fingerprint;
+  if not found then
+    perform towpath.fail('TP404', 'signing key ' || delete_signing_key.fingerprint || ' does not exist or you may not use it');
+  end if;
+  perform towpath.end_revocation(delete_signing_key.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.delete_signing_key(text,text,text) is 'Revokes a signing key. TP404 key, TP409 where it is the last way in for the administrators.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_user(tenancy_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(delete_user.tenancy_id);
+begin
+  delete from towpath.user_account u
+  where u.id = delete_user.user_id
+    and u.tenancy_id = delete_user.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || delete_user.user_id || ' does not exist or you may not use it');
+  end if;
+  perform towpath.end_revocation(delete_user.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.delete_user(text,text) is 'Deletes a user with its credentials and its places in groups. TP404 user, TP409 where it is the last administrator who can sign in.';
+
 CREATE OR REPLACE FUNCTION towpath.end_redrive(request_id bigint, status text, message text, error_code text DEFAULT NULL::text)
  RETURNS text
  LANGUAGE plpgsql
@@ -1686,6 +2103,23 @@ $function$;
 
 comment on function towpath.end_redrive(bigint,text,text,text) is 'Ends a redrive with this status, writes why and how far it came, and returns the status.';
 
+CREATE OR REPLACE FUNCTION towpath.end_revocation(tenancy_id text, had_administrator boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  if had_administrator and not towpath.has_administrator(end_revocation.tenancy_id) then
+    perform towpath.fail(
+      'TP409',
+      'this would leave the tenancy without an administrator who can sign in: add a credential to one, or an administrator, first'
+    );
+  end if;
+end;
+$function$;
+
+comment on function towpath.end_revocation(text,boolean) is 'TP409 where a revocation has taken the last way in from the administrators of a tenancy. One that had none already is left alone.';
+
 CREATE OR REPLACE FUNCTION towpath.fail(code text, message text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1707,10 +2141,33 @@ CREATE OR REPLACE FUNCTION towpath.find_api_key(digest bytea)
 AS $function$
   select k.*
   from towpath.api_key k
-  where k.digest = find_api_key.digest;
+  where k.digest = find_api_key.digest
+    and (k.expires_at is null or k.expires_at > statement_timestamp());
 $function$;
 
-comment on function towpath.find_api_key(bytea) is 'Returns the bearer key with this SHA-256; no row where there is none.';
+comment on function towpath.find_api_key(bytea) is 'Returns the bearer key with this SHA-256; no row where there is none, or where it has expired.';
+
+CREATE OR REPLACE FUNCTION towpath.find_compartment(tenancy_id text, compartment_id text)
+ RETURNS towpath.compartment
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_compartment towpath.compartment;
+begin
+  select c.* into v_compartment
+  from towpath.compartment c
+  where c.id = find_compartment.compartment_id
+    and c.tenancy_id = find_compartment.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'compartment ' || find_compartment.compartment_id || ' does not exist or you may not use it');
+  end if;
+  return v_compartment;
+end;
+$function$;
+
+comment on function towpath.find_compartment(text,text) is 'Returns a compartment of a tenancy. TP404 where there is none.';
 
 CREATE OR REPLACE FUNCTION towpath.find_consumer_group(tenancy_id text, consumer_group_ocid text)
  RETURNS towpath.consumer_group
@@ -1747,6 +2204,28 @@ AS $function$
 $function$;
 
 comment on function towpath.find_first_tenancy() is 'Returns the tenancy that was made first; no row in a new database.';
+
+CREATE OR REPLACE FUNCTION towpath.find_group(tenancy_id text, group_id text)
+ RETURNS towpath.user_group
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.user_group;
+begin
+  select g.* into v_group
+  from towpath.user_group g
+  where g.id = find_group.group_id
+    and g.tenancy_id = find_group.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'group ' || find_group.group_id || ' does not exist or you may not use it');
+  end if;
+  return v_group;
+end;
+$function$;
+
+comment on function towpath.find_group(text,text) is 'Returns a group of a tenancy. TP404 where there is none.';
 
 CREATE OR REPLACE FUNCTION towpath.find_queue(tenancy_id text, queue_ocid text)
  RETURNS towpath.queue
@@ -1829,10 +2308,11 @@ AS $function$
   from towpath.signing_key k
   where k.tenancy_id = find_signing_key.tenancy_id
     and k.user_id = find_signing_key.user_id
-    and k.fingerprint = find_signing_key.fingerprint;
+    and k.fingerprint = find_signing_key.fingerprint
+    and (k.expires_at is null or k.expires_at > statement_timestamp());
 $function$;
 
-comment on function towpath.find_signing_key(text,text,text) is 'Returns the key that a signature''s keyId names; no row where there is none.';
+comment on function towpath.find_signing_key(text,text,text) is 'Returns the key that a signature''s keyId names; no row where there is none, or where it has expired.';
 
 CREATE OR REPLACE FUNCTION towpath.find_stomp_login(tenancy_name text, user_name text, digest bytea)
  RETURNS SETOF towpath.auth_token
@@ -1846,10 +2326,33 @@ AS $function$
   join towpath.user_account u on u.id = a.user_id
   where a.digest = find_stomp_login.digest
     and t.name = find_stomp_login.tenancy_name
-    and u.name = find_stomp_login.user_name;
+    and u.name = find_stomp_login.user_name
+    and (a.expires_at is null or a.expires_at > statement_timestamp());
 $function$;
 
-comment on function towpath.find_stomp_login(text,text,bytea) is 'Returns the auth token with this SHA-256 if it belongs to the user of that name in the tenancy of that name; no row otherwise.';
+comment on function towpath.find_stomp_login(text,text,bytea) is 'Returns the auth token with this SHA-256 if it belongs to the user of that name in the tenancy of that name and has not expired; no row otherwise.';
+
+CREATE OR REPLACE FUNCTION towpath.find_user(tenancy_id text, user_id text)
+ RETURNS towpath.user_account
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_user towpath.user_account;
+begin
+  select u.* into v_user
+  from towpath.user_account u
+  where u.id = find_user.user_id
+    and u.tenancy_id = find_user.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || find_user.user_id || ' does not exist or you may not use it');
+  end if;
+  return v_user;
+end;
+$function$;
+
+comment on function towpath.find_user(text,text) is 'Returns a user of a tenancy. TP404 where there is none.';
 
 CREATE OR REPLACE FUNCTION towpath.find_work_request(tenancy_id text, work_request_ocid text)
  RETURNS towpath.work_request
@@ -2428,6 +2931,33 @@ $function$;
 
 comment on function towpath.give_lease_back(text,text) is 'Ends a lease early, so that the next pod need not wait for it.';
 
+CREATE OR REPLACE FUNCTION towpath.has_administrator(tenancy_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select exists (
+    select from towpath.user_group_member m
+    join towpath.user_group g on g.id = m.group_id
+    where g.tenancy_id = has_administrator.tenancy_id
+      and g.name = 'Administrators'
+      and towpath.can_sign_in(m.tenancy_id, m.user_id)
+  ) or (
+    not exists (
+      select from towpath.user_group g
+      where g.tenancy_id = has_administrator.tenancy_id
+        and g.name = 'Administrators'
+    ) and exists (
+      select from towpath.user_account u
+      where u.tenancy_id = has_administrator.tenancy_id
+        and towpath.can_sign_in(u.tenancy_id, u.id)
+    )
+  );
+$function$;
+
+comment on function towpath.has_administrator(text) is 'Whether a tenancy has an administrator who can sign in: a member of the group Administrators; where there is no such group, any user.';
+
 CREATE OR REPLACE FUNCTION towpath.has_consumer_groups(queue towpath.queue)
  RETURNS boolean
  LANGUAGE sql
@@ -2438,6 +2968,72 @@ AS $function$
 $function$;
 
 comment on function towpath.has_consumer_groups(towpath.queue) is 'True where the queue has the capability CONSUMER_GROUPS.';
+
+CREATE OR REPLACE FUNCTION towpath.hold_compartment_of_queue()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform from towpath.compartment c
+  where c.id = new.compartment_id
+    and c.tenancy_id = new.tenancy_id
+  for key share;
+  if not found then
+    perform towpath.fail('TP404', 'compartment ' || new.compartment_id || ' does not exist or you may not use it');
+  end if;
+  return new;
+end;
+$function$;
+
+comment on function towpath.hold_compartment_of_queue() is 'Keeps the compartment that a queue is put into from being deleted meanwhile. No foreign key: a deleted queue, readable for an hour, would keep its compartment.';
+
+CREATE OR REPLACE FUNCTION towpath.hold_user(tenancy_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform from towpath.user_account u
+  where u.id = hold_user.user_id
+    and u.tenancy_id = hold_user.tenancy_id
+  for no key update;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || hold_user.user_id || ' does not exist or you may not use it');
+  end if;
+end;
+$function$;
+
+comment on function towpath.hold_user(text,text) is 'Keeps a user until the transaction ends, and makes those who add credentials to it wait for each other. TP404 user.';
+
+CREATE OR REPLACE FUNCTION towpath.issue_api_key(tenancy_name text, user_name text, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_user towpath.user_account;
+  -- The fixed digits of the two UUIDs leave 180 random bits in the 48 that are the secret.
+  v_random constant text := replace(concat(gen_random_uuid(), gen_random_uuid()), '-', '');
+  v_key constant text := 'towpath_' || left(v_random, 8) || '_' || substr(v_random, 9, 48);
+begin
+  select u.* into v_user
+  from towpath.user_account u
+  join towpath.tenancy t on t.id = u.tenancy_id
+  where t.name = issue_api_key.tenancy_name
+    and u.name = issue_api_key.user_name;
+  if not found then
+    perform towpath.fail('TP404', format('there is no user %s in a tenancy %s', user_name, tenancy_name));
+  end if;
+  perform towpath.create_api_key(
+    v_user.tenancy_id, v_user.id, left(v_key, 16), sha256(convert_to(v_key, 'UTF8')), issue_api_key.description,
+    issue_api_key.expires_at
+  );
+  return v_key;
+end;
+$function$;
+
+comment on function towpath.issue_api_key(text,text,text,timestamp with time zone) is 'For operators: makes a new API key for a user, named by tenancy and name, and returns it. It is shown this once. The way back in when all credentials are lost. TP404 user, TP400 where it would have expired, TP4LE beyond 100.';
 
 CREATE OR REPLACE FUNCTION towpath.last_id_created_before(queue_id bigint, consumer_group_id bigint, dead_letter boolean, created_before timestamp with time zone)
  RETURNS bigint
@@ -2510,6 +3106,25 @@ $function$;
 
 comment on function towpath.last_id_created_before(bigint,bigint,boolean,timestamp with time zone) is 'An id up to which every message (dead_letter: dead letter) of the queue and group was created before this time; 0: none was. Some seconds short of the exact one, because ids follow time only closely. Looks at the index some 50 times, however many there are.';
 
+CREATE OR REPLACE FUNCTION towpath.list_api_keys(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.api_key
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_user(list_api_keys.tenancy_id, list_api_keys.user_id);
+  return query
+  select k.*
+  from towpath.api_key k
+  where k.tenancy_id = list_api_keys.tenancy_id
+    and k.user_id = list_api_keys.user_id
+  order by k.time_created, k.id;
+end;
+$function$;
+
+comment on function towpath.list_api_keys(text,text) is 'Lists the API keys of a user, the oldest first, those that have expired too. TP404 user.';
+
 CREATE OR REPLACE FUNCTION towpath.list_audit_events(tenancy_id text, time_after timestamp with time zone DEFAULT NULL::timestamp with time zone, time_before timestamp with time zone DEFAULT NULL::timestamp with time zone, operation text DEFAULT NULL::text, user_id text DEFAULT NULL::text, target_id text DEFAULT NULL::text, outcome text DEFAULT NULL::text, before_time timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id bigint DEFAULT NULL::bigint, max_events integer DEFAULT 100)
  RETURNS SETOF towpath.audit_event
  LANGUAGE plpgsql
@@ -2535,6 +3150,25 @@ end;
 $function$;
 
 comment on function towpath.list_audit_events(text,timestamp with time zone,timestamp with time zone,text,text,text,text,timestamp with time zone,bigint,integer) is 'Returns audit events of a tenancy, newest first, filtered (null: not; time_after inclusive, time_before exclusive), older than the cursor (before_time with before_id), at most max_events.';
+
+CREATE OR REPLACE FUNCTION towpath.list_auth_tokens(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.auth_token
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_user(list_auth_tokens.tenancy_id, list_auth_tokens.user_id);
+  return query
+  select t.*
+  from towpath.auth_token t
+  where t.tenancy_id = list_auth_tokens.tenancy_id
+    and t.user_id = list_auth_tokens.user_id
+  order by t.time_created, t.id;
+end;
+$function$;
+
+comment on function towpath.list_auth_tokens(text,text) is 'Lists the auth tokens of a user, the oldest first, those that have expired too. TP404 user.';
 
 CREATE OR REPLACE FUNCTION towpath.list_channels(queue_id bigint, consumer_group_id bigint DEFAULT 0, dead_letter boolean DEFAULT false, channel_id text DEFAULT NULL::text, after_channel_id text DEFAULT ''::text, max_channels integer DEFAULT 1000)
  RETURNS SETOF text
@@ -2590,6 +3224,24 @@ $function$;
 
 comment on function towpath.list_channels(bigint,bigint,boolean,text,text,integer) is 'Returns the ids of channels that hold messages (dead_letter: dead letters), in order, after after_channel_id, at most max_channels; with channel_id only that one. One look at the index per channel. TP404 queue.';
 
+CREATE OR REPLACE FUNCTION towpath.list_compartments(tenancy_id text, parent_id text, name text, after_name text, after_id text, max_rows integer)
+ RETURNS SETOF towpath.compartment
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select c.*
+  from towpath.compartment c
+  where c.tenancy_id = list_compartments.tenancy_id
+    and (list_compartments.parent_id is null or c.parent_id = list_compartments.parent_id)
+    and (list_compartments.name is null or c.name = list_compartments.name)
+    and (list_compartments.after_id is null or (c.name, c.id) > (list_compartments.after_name, list_compartments.after_id))
+  order by c.name, c.id
+  limit list_compartments.max_rows;
+$function$;
+
+comment on function towpath.list_compartments(text,text,text,text,text,integer) is 'Lists the compartments of a tenancy by name, after a place (both null: from the start): those right inside parent_id (null: all, the root too), with this name (null: any).';
+
 CREATE OR REPLACE FUNCTION towpath.list_consumer_groups(tenancy_id text, queue_ocid text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, consumer_group_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_queue_id bigint DEFAULT NULL::bigint, after_id bigint DEFAULT NULL::bigint, max_groups integer DEFAULT 100)
  RETURNS SETOF towpath.consumer_group
  LANGUAGE plpgsql
@@ -2640,6 +3292,50 @@ end;
 $function$;
 
 comment on function towpath.list_consumer_groups(text,text,text,text,text,text,boolean,timestamp with time zone,text,bigint,bigint,integer) is 'Returns consumer groups of a tenancy, filtered (null: not), sorted by timeCreated or displayName, after the cursor, at most max_groups. TP404 queue.';
+
+CREATE OR REPLACE FUNCTION towpath.list_group_members(tenancy_id text, group_id text, after_id text, max_rows integer)
+ RETURNS TABLE(user_id text, name text, time_created timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_group(list_group_members.tenancy_id, list_group_members.group_id);
+  return query
+  select m.user_id, u.name, m.time_created
+  from towpath.user_group_member m
+  join towpath.user_account u on u.id = m.user_id
+  where m.group_id = list_group_members.group_id
+    and (list_group_members.after_id is null or m.user_id > list_group_members.after_id)
+  order by m.user_id
+  limit list_group_members.max_rows;
+end;
+$function$;
+
+comment on function towpath.list_group_members(text,text,text,integer) is 'Lists who is in a group, since when, by id, after an id (null: from the start). TP404 group.';
+
+CREATE OR REPLACE FUNCTION towpath.list_groups(tenancy_id text, name text, user_id text, after_name text, max_rows integer)
+ RETURNS SETOF towpath.user_group
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select g.*
+  from towpath.user_group g
+  where g.tenancy_id = list_groups.tenancy_id
+    and (list_groups.name is null or g.name = list_groups.name)
+    and (list_groups.after_name is null or g.name > list_groups.after_name)
+    and (
+      list_groups.user_id is null
+      or exists (
+        select from towpath.user_group_member m where m.group_id = g.id and m.user_id = list_groups.user_id
+      )
+    )
+  order by g.name
+  limit list_groups.max_rows;
+$function$;
+
+comment on function towpath.list_groups(text,text,text,text,integer) is 'Lists the groups of a tenancy by name, after a name (null: from the start): the one with this name (null: all), those that a user is in (null: all).';
 
 CREATE OR REPLACE FUNCTION towpath.list_queues(tenancy_id text, compartment_id text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, queue_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_id bigint DEFAULT NULL::bigint, max_queues integer DEFAULT 100)
  RETURNS SETOF towpath.queue
@@ -2708,6 +3404,42 @@ end;
 $function$;
 
 comment on function towpath.list_queues(text,text,text,text,text,text,boolean,timestamp with time zone,text,bigint,integer) is 'Returns the queues of a tenancy, filtered (null: not), sorted by timeCreated or displayName, from after the cursor (after_id with after_time or after_name) on, at most max_queues.';
+
+CREATE OR REPLACE FUNCTION towpath.list_signing_keys(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.signing_key
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_user(list_signing_keys.tenancy_id, list_signing_keys.user_id);
+  return query
+  select k.*
+  from towpath.signing_key k
+  where k.tenancy_id = list_signing_keys.tenancy_id
+    and k.user_id = list_signing_keys.user_id
+  order by k.time_created, k.fingerprint;
+end;
+$function$;
+
+comment on function towpath.list_signing_keys(text,text) is 'Lists the signing keys of a user, the oldest first, those that have expired too. TP404 user.';
+
+CREATE OR REPLACE FUNCTION towpath.list_users(tenancy_id text, name text, after_name text, max_rows integer)
+ RETURNS SETOF towpath.user_account
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select u.*
+  from towpath.user_account u
+  where u.tenancy_id = list_users.tenancy_id
+    and (list_users.name is null or u.name = list_users.name)
+    and (list_users.after_name is null or u.name > list_users.after_name)
+  order by u.name
+  limit list_users.max_rows;
+$function$;
+
+comment on function towpath.list_users(text,text,text,integer) is 'Lists the users of a tenancy by name, after a name (null: from the start), or the one with this name (null: all).';
 
 CREATE OR REPLACE FUNCTION towpath.list_work_requests(tenancy_id text, compartment_id text DEFAULT NULL::text, work_request_ocid text DEFAULT NULL::text, before_id bigint DEFAULT NULL::bigint, max_requests integer DEFAULT 100)
  RETURNS SETOF towpath.work_request
@@ -2968,6 +3700,29 @@ end;
 $function$;
 
 comment on function towpath.next_visible_after(bigint,bigint,boolean,text) is 'When the next message of the channel (null: of any) is visible; a time that has passed where one is visible already but locked by a get under way; null where there is none.';
+
+CREATE OR REPLACE FUNCTION towpath.notify_identity_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_row record;
+begin
+  if tg_op = 'INSERT' then
+    v_row := new;
+  else
+    v_row := old;
+  end if;
+  -- Pods remember what they found for two seconds. Equal payloads of one transaction collapse into one notification.
+  perform pg_notify(
+    'towpath', json_build_object('t', 'identity', 'tenancyId', v_row.tenancy_id, 'userId', v_row.user_id)::text
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.notify_identity_changed() is 'Tells all pods, at the commit, to forget what they know of a user. In triggers and not in the functions below, so that a delete at psql revokes as fast.';
 
 CREATE OR REPLACE FUNCTION towpath.notify_visible(queue_id bigint, consumer_group_ids bigint[], channel_ids text[])
  RETURNS void
@@ -3942,6 +4697,70 @@ $function$;
 
 comment on function towpath.record_audit_event(text,text,text,text[],jsonb,jsonb,jsonb) is 'Writes down a change of the control plane, with who is calling (as_caller; without it the database role). Part of the transaction: rolled back with it. Never give it contents, properties or secrets.';
 
+CREATE OR REPLACE FUNCTION towpath.record_credential_uses(signing_key_ids text[], api_key_ids text[], auth_token_ids text[], at_most_every_seconds double precision DEFAULT 300)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_before constant timestamptz := v_now - make_interval(secs => at_most_every_seconds);
+  v_recorded integer := 0;
+  v_rows integer;
+begin
+  -- Who is locked is being recorded by another pod, or deleted.
+  with due as materialized (
+    select k.tenancy_id, k.user_id, k.fingerprint
+    from unnest(record_credential_uses.signing_key_ids) as used (id)
+    join towpath.signing_key k
+      on k.tenancy_id = split_part(used.id, '/', 1)
+      and k.user_id = split_part(used.id, '/', 2)
+      and k.fingerprint = split_part(used.id, '/', 3)
+    where k.last_used_at is null or k.last_used_at <= v_before
+    order by k.tenancy_id, k.user_id, k.fingerprint
+    for no key update of k skip locked
+  )
+  update towpath.signing_key k
+  set last_used_at = v_now
+  from due d
+  where k.tenancy_id = d.tenancy_id
+    and k.user_id = d.user_id
+    and k.fingerprint = d.fingerprint;
+  get diagnostics v_rows = row_count;
+  v_recorded := v_recorded + v_rows;
+  with due as materialized (
+    select k.id
+    from towpath.api_key k
+    where k.id = any (record_credential_uses.api_key_ids)
+      and (k.last_used_at is null or k.last_used_at <= v_before)
+    order by k.id
+    for no key update skip locked
+  )
+  update towpath.api_key k
+  set last_used_at = v_now
+  from due d
+  where k.id = d.id;
+  get diagnostics v_rows = row_count;
+  v_recorded := v_recorded + v_rows;
+  with due as materialized (
+    select t.id
+    from towpath.auth_token t
+    where t.id = any (record_credential_uses.auth_token_ids)
+      and (t.last_used_at is null or t.last_used_at <= v_before)
+    order by t.id
+    for no key update skip locked
+  )
+  update towpath.auth_token t
+  set last_used_at = v_now
+  from due d
+  where t.id = d.id;
+  get diagnostics v_rows = row_count;
+  return v_recorded + v_rows;
+end;
+$function$;
+
+comment on function towpath.record_credential_uses(text[],text[],text[],double precision) is 'Writes that these credentials were used a moment ago, except where that was written less than at_most_every_seconds ago, and returns how many it wrote. A signing key is named as in a signature: tenancy/user/fingerprint.';
+
 CREATE OR REPLACE FUNCTION towpath.record_dead_letter_event(operation text, queue_id bigint, consumer_group_id bigint, parameters jsonb, target_queue_id bigint DEFAULT NULL::bigint)
  RETURNS void
  LANGUAGE plpgsql
@@ -4380,6 +5199,56 @@ end;
 $function$;
 
 comment on function towpath.remember_request(text,text,text,towpath.work_request) is 'Keeps what a retry token (null: none) was answered with, for repeated_request.';
+
+CREATE OR REPLACE FUNCTION towpath.remove_group_member(tenancy_id text, group_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(remove_group_member.tenancy_id);
+begin
+  delete from towpath.user_group_member m
+  where m.group_id = remove_group_member.group_id
+    and m.user_id = remove_group_member.user_id
+    and m.tenancy_id = remove_group_member.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || remove_group_member.user_id || ' is not in this group, or you may not use it');
+  end if;
+  perform towpath.end_revocation(remove_group_member.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.remove_group_member(text,text,text) is 'Takes a user out of a group. TP404 where it is not in it, TP409 where it is the last administrator who can sign in.';
+
+CREATE OR REPLACE FUNCTION towpath.rename_compartment(tenancy_id text, compartment_id text, name text)
+ RETURNS towpath.compartment
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_compartment towpath.compartment;
+begin
+  if rename_compartment.compartment_id = rename_compartment.tenancy_id then
+    perform towpath.fail('TP409', 'the root compartment has the name of the tenancy: it cannot be renamed');
+  end if;
+  begin
+    update towpath.compartment c
+    set name = rename_compartment.name
+    where c.id = rename_compartment.compartment_id
+      and c.tenancy_id = rename_compartment.tenancy_id
+    returning c.* into v_compartment;
+  exception when unique_violation then
+    perform towpath.fail('TP400', 'name: there is a compartment named ' || rename_compartment.name || ' in this parent already');
+  end;
+  if v_compartment.id is null then
+    perform towpath.fail('TP404', 'compartment ' || rename_compartment.compartment_id || ' does not exist or you may not use it');
+  end if;
+  return v_compartment;
+end;
+$function$;
+
+comment on function towpath.rename_compartment(text,text,text) is 'Gives a compartment another name and returns it. TP404 compartment, TP400 where the name is taken, TP409 for the root.';
 
 CREATE OR REPLACE FUNCTION towpath.repeated_request(tenancy_id text, retry_token text, request_digest text)
  RETURNS towpath.work_request
