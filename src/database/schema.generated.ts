@@ -28,6 +28,11 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
+export interface TowpathAccessVersion {
+  tenancy_id: string;
+  version: Generated<number>;
+}
+
 export interface TowpathApiKey {
   digest: Buffer;
   id: string;
@@ -227,6 +232,20 @@ export interface TowpathPod {
   started_at: Timestamp;
 }
 
+export interface TowpathPolicy {
+  compartment_id: string;
+  description: Generated<string>;
+  id: string;
+  is_protected: Generated<boolean>;
+  name: string;
+  parsed: Json;
+  statements: string[];
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  time_updated: Generated<Timestamp>;
+  version: Generated<number>;
+}
+
 export interface TowpathPurge {
   channel_ids: string[] | null;
   consumer_group_id: number;
@@ -328,6 +347,20 @@ export interface TowpathUserAccount {
   time_created: Generated<Timestamp>;
 }
 
+export interface TowpathUserGroup {
+  id: string;
+  name: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+}
+
+export interface TowpathUserGroupMember {
+  group_id: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  user_id: string;
+}
+
 export interface TowpathWorkRequest {
   action_type: Generated<string>;
   compartment_id: string;
@@ -369,6 +402,7 @@ export interface TowpathWorkRequestLog {
 }
 
 export interface DB {
+  "towpath.access_version": TowpathAccessVersion;
   "towpath.api_key": TowpathApiKey;
   "towpath.auth_token": TowpathAuthToken;
   "towpath.channel_stats": TowpathChannelStats;
@@ -384,6 +418,7 @@ export interface DB {
   "towpath.message_total": TowpathMessageTotal;
   "towpath.migration": TowpathMigration;
   "towpath.pod": TowpathPod;
+  "towpath.policy": TowpathPolicy;
   "towpath.purge": TowpathPurge;
   "towpath.purge_offset": TowpathPurgeOffset;
   "towpath.queue": TowpathQueue;
@@ -393,6 +428,8 @@ export interface DB {
   "towpath.signing_key": TowpathSigningKey;
   "towpath.tenancy": TowpathTenancy;
   "towpath.user_account": TowpathUserAccount;
+  "towpath.user_group": TowpathUserGroup;
+  "towpath.user_group_member": TowpathUserGroupMember;
   "towpath.work_request": TowpathWorkRequest;
   "towpath.work_request_error": TowpathWorkRequestError;
   "towpath.work_request_log": TowpathWorkRequestLog;

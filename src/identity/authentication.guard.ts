@@ -6,7 +6,8 @@ import { AuthenticationService } from './authentication.service.js';
 import { PERMISSION, type Permission, PUBLIC } from './permission.js';
 
 /**
- * Lets a request through to a route that is not `@Public()` only with valid credentials, and sets `request.caller`.
+ * Lets a request through to a route that is not `@Public()` only with valid credentials, and sets `request.caller`,
+ * with the permission that the route declares.
  * Throws NotAuthenticated without them. A route about which nothing was declared is refused as if it did not exist.
  */
 @Injectable()
@@ -23,18 +24,20 @@ export class AuthenticationGuard implements CanActivate {
     if (this.reflector.getAllAndOverride<boolean | undefined>(PUBLIC, declarations) === true) return true;
     const request = context.switchToHttp().getRequest<FastifyRequest>();
     const { method = '', url = '', rawHeaders } = request.raw;
-    request.caller = await this.authentication.authenticate({
+    const caller = await this.authentication.authenticate({
       method,
       target: url,
       rawHeaders,
       body: bytesOf(request.body),
     });
     // Asked after the credentials, so that strangers cannot fill the log.
-    if (this.reflector.getAllAndOverride<Permission | undefined>(PERMISSION, declarations) === undefined) {
+    const permission = this.reflector.getAllAndOverride<Permission | undefined>(PERMISSION, declarations);
+    if (permission === undefined) {
       const route = `${context.getClass().name}.${context.getHandler().name}`;
       this.logger.error(`${route} declares neither @Requires(...) nor @Public(): it is refused`);
       throw new ServiceError('NotAuthorizedOrNotFound', 'there is no such resource, or you may not use it');
     }
+    request.caller = { ...caller, permission };
     return true;
   }
 }

@@ -1,3 +1,5 @@
+import type { Permission } from './permission.js';
+
 /** How a caller proved who they are. */
 export type Credential = 'signature' | 'api-key' | 'auth-token';
 
@@ -6,6 +8,11 @@ export interface Caller {
   readonly tenancyId: string;
   readonly userId: string;
   readonly credential: Credential;
+  /**
+   * What the request needs, as its route declares it: whoever finds the thing that it is about asks src/policies/access.ts
+   * whether the caller has it there. Absent before the route is known; then nothing is permitted.
+   */
+  readonly permission?: Permission;
 }
 
 declare module 'fastify' {

@@ -13,11 +13,12 @@ import type { Caller } from './caller.js';
 
 /** A verb of OCI's policies on a resource type; verbs include those before them. */
 export type Permission =
-  `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups'}`;
+  `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups' | 'identity' | 'policies'}`;
 
 /** Metadata keys, for the guard. */
 export const PERMISSION = 'towpath:permission';
 export const PUBLIC = 'towpath:public';
+export const OPERATION = 'towpath:operation';
 
 /** Says what a caller must be permitted to call this route, or all routes of this controller. */
 export function Requires(permission: Permission): CustomDecorator {
@@ -40,12 +41,14 @@ export const CurrentCaller = createParamDecorator((_: unknown, context: Executio
 export interface DeclaredRoute {
   /** `GET QueueController.getQueue`. */
   readonly name: string;
+  /** Its name in the API; null where it has none. */
+  readonly operation: string | null;
   readonly isPublic: boolean;
   readonly permission: Permission | null;
 }
 
 /** All routes of the application's controllers. A test requires that each is public or has a permission, not both. */
-export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
+export function declaredRoutes(app: Pick<INestApplicationContext, 'get'>): DeclaredRoute[] {
   const reflector = app.get(Reflector, { strict: false });
   const scanner = new MetadataScanner();
   const routes: DeclaredRoute[] = [];
@@ -60,6 +63,7 @@ export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
         const verb = reflector.get<RequestMethod>(METHOD_METADATA, handler);
         routes.push({
           name: `${RequestMethod[verb]} ${controller.name}.${method}`,
+          operation: reflector.get<string | undefined>(OPERATION, handler) ?? null,
           isPublic: reflector.getAllAndOverride<boolean | undefined>(PUBLIC, [handler, controller]) ?? false,
           permission: reflector.getAllAndOverride<Permission | undefined>(PERMISSION, [handler, controller]) ?? null,
         });

@@ -31,6 +31,7 @@ const PATH_PARAMETERS: Readonly<Record<string, { readonly description: string; r
     description: 'The OCID of the work request.',
     example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample',
   },
+  policyId: { description: 'The OCID of the policy.', example: 'ocid1.policy.oc1.local.amaaaaaaexample' },
 };
 const DEAD_LETTERS =
   ' With `/dlq` after it (percent-encoded `%2Fdlq`) it names the dead letter queue: a Towpath extension.';
@@ -51,6 +52,7 @@ export function describe(app: NestFastifyApplication, version: string): OpenAPIO
     .addTag('work requests', 'What became of a change: whether it is done, and which queue it made.')
     .addTag('messages', 'The data plane, at the messagesEndpoint of a queue.')
     .addTag('dead letters', 'What operators do with messages that failed. A Towpath extension.')
+    .addTag('policies', 'What the users of a group may do, and where. A Towpath extension.')
     .addTag('operations', 'For those who run the service; without credentials.')
     .addSecurity('signature', {
       type: 'apiKey',

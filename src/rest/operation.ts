@@ -1,8 +1,8 @@
-import { applyDecorators, HttpCode } from '@nestjs/common';
+import { applyDecorators, HttpCode, SetMetadata } from '@nestjs/common';
 import { ApiExtension, ApiHeader, ApiOperation, ApiProduces, ApiResponse, ApiSecurity } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { HTTP_STATUS, type ErrorCode } from '../errors/service-error.js';
-import { Requires, type Permission } from '../identity/permission.js';
+import { OPERATION, Requires, type Permission } from '../identity/permission.js';
 
 /** The version of the API, first in every path. SDKs append it to the endpoint that they are given. */
 export const API_VERSION = '20210201';
@@ -65,6 +65,7 @@ export function Operation(options: OperationOptions): MethodDecorator {
   const headers = Object.entries(success.headers ?? {}).map(([name, text]) => [name, header(text)] as const);
   return applyDecorators(
     Requires(options.permission),
+    SetMetadata(OPERATION, options.id),
     HttpCode(success.status),
     ApiOperation({
       operationId: options.id,

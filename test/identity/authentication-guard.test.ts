@@ -141,16 +141,16 @@ describe('the guard', () => {
   }
 
   it('lets signed requests and keys through and tells the route who calls', async () => {
-    const caller = { ...user.owner, credential: 'signature' };
+    const caller = { ...user.owner, credential: 'signature', permission: 'read queues' };
     const body = '{"messages":["é"]}';
     expect(await send(signByHand(user.signer, { target: '/declared?a=%20b' }))).toEqual({ status: 200, body: caller });
     expect(await send(signByHand(user.signer, { method: 'POST', target: '/declared', body }))).toEqual({
       status: 201,
-      body: { caller, length: Buffer.byteLength(body) },
+      body: { caller: { ...caller, permission: 'use queue-push' }, length: Buffer.byteLength(body) },
     });
     expect(await send({ ...bearer(user.apiKey), target: '/declared' })).toEqual({
       status: 200,
-      body: { ...user.owner, credential: 'api-key' },
+      body: { ...caller, credential: 'api-key' },
     });
     expect((await send(signByHand(user.signer, { method: 'HEAD', target: '/declared' }))).status).toBe(200);
   });

@@ -21,6 +21,7 @@ export interface Operation {
 const QUEUE = '/20210201/queues/{queueId}';
 const GROUP = '/20210201/consumerGroups/{consumerGroupId}';
 const WORK_REQUEST = '/20210201/workRequests/{workRequestId}';
+const POLICY = '/20210201/policies/{policyId}';
 const CHANGE = {
   requestHeaders: ['if-match'],
   success: 202,
@@ -82,6 +83,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     permission: 'use queues',
     errors: [409, 412, 413, 415],
   },
+  // The contract has `queues` here, which includes `consumer-groups`: ours is the finer one.
   createConsumerGroup: {
     method: 'POST',
     path: '/20210201/consumerGroups',
@@ -89,7 +91,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     body: 'CreateConsumerGroupDetails',
     success: 202,
     answerHeaders: ['opc-work-request-id'],
-    permission: 'manage queues',
+    permission: 'manage consumer-groups',
     errors: [409, 413, 415],
   },
   getConsumerGroup: {
@@ -98,7 +100,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'ConsumerGroup',
     answerHeaders: ['etag'],
-    permission: 'read queues',
+    permission: 'read consumer-groups',
   },
   listConsumerGroups: {
     method: 'GET',
@@ -107,17 +109,23 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'ConsumerGroupCollection',
     answerHeaders: ['opc-next-page'],
-    permission: 'inspect queues',
+    permission: 'inspect consumer-groups',
   },
   updateConsumerGroup: {
     method: 'PUT',
     path: GROUP,
     ...CHANGE,
     body: 'UpdateConsumerGroupDetails',
-    permission: 'use queues',
+    permission: 'use consumer-groups',
     errors: [409, 412, 413, 415],
   },
-  deleteConsumerGroup: { method: 'DELETE', path: GROUP, ...CHANGE, permission: 'manage queues', errors: [409, 412] },
+  deleteConsumerGroup: {
+    method: 'DELETE',
+    path: GROUP,
+    ...CHANGE,
+    permission: 'manage consumer-groups',
+    errors: [409, 412],
+  },
   getWorkRequest: {
     method: 'GET',
     path: WORK_REQUEST,
@@ -275,6 +283,61 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     contentType: 'application/x-ndjson',
     permission: 'use queue-pull',
   },
+  createPolicy: {
+    method: 'POST',
+    path: '/20210201/policies',
+    body: 'CreatePolicyDetails',
+    success: 200,
+    answer: 'Policy',
+    answerHeaders: ['etag'],
+    permission: 'manage policies',
+    errors: [413, 415],
+  },
+  getPolicy: {
+    method: 'GET',
+    path: POLICY,
+    success: 200,
+    answer: 'Policy',
+    answerHeaders: ['etag'],
+    permission: 'read policies',
+  },
+  listPolicies: {
+    method: 'GET',
+    path: '/20210201/policies',
+    query: ['compartmentId', 'name', ...PAGE],
+    success: 200,
+    answer: 'PolicyCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect policies',
+  },
+  updatePolicy: {
+    method: 'PUT',
+    path: POLICY,
+    requestHeaders: ['if-match'],
+    body: 'UpdatePolicyDetails',
+    success: 200,
+    answer: 'Policy',
+    answerHeaders: ['etag'],
+    permission: 'manage policies',
+    errors: [409, 412, 413, 415],
+  },
+  deletePolicy: {
+    method: 'DELETE',
+    path: POLICY,
+    requestHeaders: ['if-match'],
+    success: 204,
+    permission: 'manage policies',
+    errors: [409, 412],
+  },
+  explainAccess: {
+    method: 'POST',
+    path: '/20210201/policies/actions/explain',
+    body: 'ExplainAccessDetails',
+    success: 200,
+    answer: 'AccessExplanation',
+    permission: 'read policies',
+    errors: [413, 415],
+  },
 };
 
 /** [type, minimum, maximum, default] of integers; undefined where the contract says nothing. */
@@ -309,6 +372,7 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'listChannels?limit': [1, 1000, 100],
   'peekMessages?limit': [1, 100, 20],
   'exportDeadLetters?limit': [1, 1_000_000_000],
+  'listPolicies?limit': [1, 1000, 100],
 };
 
 /** [minimum, maximum] of the length of strings. */

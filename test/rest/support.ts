@@ -188,6 +188,7 @@ export async function digestOf(pods: TestPods): Promise<string> {
       (select string_agg(q::text, '|' order by q.id) from towpath.queue q),
       (select string_agg(g::text, '|' order by g.queue_id, g.id) from towpath.consumer_group g),
       (select string_agg(m::text, '|' order by m.queue_id, m.consumer_group_id, m.id) from towpath.message m),
+      (select string_agg(p::text, '|' order by p.id) from towpath.policy p),
       (select count(*) from towpath.work_request)
     )) as digest`);
   return row!.digest;
