@@ -183,12 +183,12 @@ describe('the guard', () => {
     const application: INestApplication = app;
     expect(undeclaredRoutes(application)).toEqual(['GET UndeclaredController.read', 'HEAD UndeclaredController.look']);
     expect(declaredRoutes(application)).toEqual([
-      { name: 'GET DeclaredController.read', isPublic: false, permission: 'read queues' },
-      { name: 'POST DeclaredController.put', isPublic: false, permission: 'use queue-push' },
-      { name: 'GET DeclaredController.open', isPublic: true, permission: null },
-      { name: 'GET UndeclaredController.read', isPublic: false, permission: null },
-      { name: 'HEAD UndeclaredController.look', isPublic: false, permission: null },
-      { name: 'GET OpenController.read', isPublic: true, permission: null },
+      { name: 'GET DeclaredController.read', operation: null, isPublic: false, permission: 'read queues' },
+      { name: 'POST DeclaredController.put', operation: null, isPublic: false, permission: 'use queue-push' },
+      { name: 'GET DeclaredController.open', operation: null, isPublic: true, permission: null },
+      { name: 'GET UndeclaredController.read', operation: null, isPublic: false, permission: null },
+      { name: 'HEAD UndeclaredController.look', operation: null, isPublic: false, permission: null },
+      { name: 'GET OpenController.read', operation: null, isPublic: true, permission: null },
     ]);
   });
 });

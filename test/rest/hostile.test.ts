@@ -21,6 +21,7 @@ import { Client, digestOf, faultOfError, makeStranger, type Answer, type Call } 
 
 const API = '/20210201';
 const DEEP = 100_000;
+const STATEMENTS = ['allow group Administrators to use queue-push in compartment default'];
 
 /** As JSON text, since not all of it can be made by JSON.stringify. */
 const HOSTILE_JSON: readonly string[] = [
@@ -154,6 +155,7 @@ interface Fixture {
   readonly receipt: string;
   /** A redrive that can be canceled, and that nobody carries out meanwhile. */
   readonly workRequestId: string;
+  readonly policyId: string;
   readonly deadLetterId: number;
   readonly consumerGroupId: string;
 }
@@ -240,8 +242,12 @@ describe('hostile input', () => {
     const groups = (await client.call({ path: '/consumerGroups?displayName=group' })).json as {
       items: { id: string }[];
     };
+    await pods.test.sql('delete from towpath.policy where not is_protected');
+    const policy = { compartmentId, name: 'fixture', statements: STATEMENTS };
+    const { json } = await client.call({ method: 'POST', path: '/policies', body: policy });
     return {
       queueId,
+      policyId: String(json!['id']),
       receipt: message!.receipt,
       workRequestId: redrive!.ocid,
       deadLetterId: dead!.id,
@@ -276,7 +282,11 @@ describe('hostile input', () => {
             ? fixture.queueId
             : key === 'messageId'
               ? fixture.deadLetterId
-              : value,
+              : key === 'userId'
+                ? pods.credentials.userId
+                : key === 'statements'
+                  ? STATEMENTS
+                  : value,
     );
     return JSON.parse(text) as Record<string, unknown>;
   }
@@ -287,6 +297,7 @@ describe('hostile input', () => {
       messageReceipt: fixture.receipt,
       workRequestId: fixture.workRequestId,
       consumerGroupId: fixture.consumerGroupId,
+      policyId: fixture.policyId,
       ...changes,
     };
     return operation.path.slice(API.length).replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? '');
