@@ -123,7 +123,7 @@ describe('the answers', () => {
       body: { entries: ['x', receipts[2]].map((receipt) => ({ receipt })) },
     });
     // The one that was made visible again has had its only delivery.
-    await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch`);
+    await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch&limit=20`);
     await expectAnswer('getMessages', 200, `${queue}%2Fdlq/messages?timeoutInSeconds=0`);
     const peeks = `messages/actions/peekMessages`;
     await expectAnswer('peekMessages', 200, `${queue}/${peeks}?limit=1`);
