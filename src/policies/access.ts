@@ -155,15 +155,8 @@ export class Access implements OnApplicationShutdown {
       );
       return running.next;
     }
-    const load: Load = { now: this.read(tenancyId), next: null };
+    const load: Load = { now: this.read(tenancyId).finally(() => this.loads.delete(tenancyId)), next: null };
     this.loads.set(tenancyId, load);
-    const done = (): void => {
-      if (this.loads.get(tenancyId) === load) this.loads.delete(tenancyId);
-    };
-    load.now.then(
-      () => done(),
-      () => done(),
-    );
     return load.now;
   }
 

@@ -110,6 +110,15 @@ function policiesOf(models: readonly Model[], capitals: boolean): TenancyPolicie
   ]);
 }
 
+/** Those of a user in the group a by one statement. */
+const rightsBy = (statement: string, compartmentId = 'root', places = compartments): Rights =>
+  new Rights(
+    new TenancyPolicies('root', places, [
+      { id: 'p', name: 'p', compartmentId, statements: [statement], parsed: [parseStatement(statement)] },
+    ]),
+    [{ id: 'g', name: 'a' }],
+  );
+
 describe('an evaluation', () => {
   it('says of every user, permission and place what an independent one says', () => {
     let allowed = 0;
@@ -157,26 +166,18 @@ describe('an evaluation', () => {
     expect(denied).toBeGreaterThan(500);
   });
 
-  const rights = (statement: string, compartmentId = 'root', places = compartments): Rights =>
-    new Rights(
-      new TenancyPolicies('root', places, [
-        { id: 'p', name: 'p', compartmentId, statements: [statement], parsed: [parseStatement(statement)] },
-      ]),
-      [{ id: 'g', name: 'a' }],
-    );
-
   it('gives nothing where a name leads nowhere, or out of the compartment of the policy', () => {
     const target = { compartmentId: 'id-x/y' };
-    expect(rights('allow group a to use queues in compartment x:y').may('use queues', target)).toBe(true);
-    expect(rights('allow group a to use queues in compartment x:y', 'id-x').may('use queues', target)).toBe(true);
+    expect(rightsBy('allow group a to use queues in compartment x:y').may('use queues', target)).toBe(true);
+    expect(rightsBy('allow group a to use queues in compartment x:y', 'id-x').may('use queues', target)).toBe(true);
     for (const [statement, compartmentId] of [
       ['allow group a to use queues in compartment x:gone', 'root'],
       ['allow group a to use queues in compartment id gone', 'root'],
       ['allow group a to use queues in compartment x:y', 'id-y'],
       ['allow group a to use queues in tenancy', 'id-x'],
     ] as const) {
-      expect([statement, rights(statement, compartmentId).may('use queues', target)]).toEqual([statement, false]);
-      expect(rights(statement, compartmentId).mightIn('use queues', undefined)).toBe(false);
+      expect([statement, rightsBy(statement, compartmentId).may('use queues', target)]).toEqual([statement, false]);
+      expect(rightsBy(statement, compartmentId).mightIn('use queues', undefined)).toBe(false);
     }
   });
 
@@ -186,7 +187,7 @@ describe('an evaluation', () => {
       { id: 'c', parentId: 'd', name: 'c' },
       { id: 'd', parentId: 'c', name: 'd' },
     ];
-    const lost = rights('allow group a to use queues in tenancy', 'root', circle);
+    const lost = rightsBy('allow group a to use queues in tenancy', 'root', circle);
     expect(lost.may('use queues', { compartmentId: 'c' })).toBe(false);
   });
 

@@ -38,6 +38,9 @@ describe('policies', () => {
     if (status !== 200) throw new Error(text);
   };
 
+  const create = (...statements: string[]): ReturnType<Client['call']> =>
+    admin.call({ method: 'POST', path: '/policies', body: { compartmentId: tenancyId, name: 'wrong', statements } });
+
   beforeAll(async () => {
     pods = await startTestPods(2);
     admin = new Client(pods.pods[0]!.url, pods.credentials.apiKey);
@@ -87,11 +90,10 @@ describe('policies', () => {
   });
 
   it('are asked for again where no notification comes', async () => {
-    const [first] = pods.pods;
     const pod = await pods.add();
     // Only the policies are deaf.
     const { events } = pod.app.get(Notifications);
-    const access = pod.app.get(Access) as unknown as { onMessage: (payload: unknown) => void };
+    const access = pod.app.get<unknown, { onMessage: (payload: unknown) => void }>(Access);
     events.off('message', access.onMessage);
     const cem = await member('cem');
     const policy = await allow(admin, tenancyId, 'cem', 'allow group cem to read queues in tenancy');
@@ -103,7 +105,6 @@ describe('policies', () => {
     await until(async () => (await statusOf(client)) === 404, 'it is denied', IN_TIME_MS);
     expect(performance.now() - start).toBeLessThan(IN_TIME_MS);
     expect(await statusOf(admin)).toBe(200);
-    expect(first).toBeDefined();
   });
 
   it('hold under conditions: only queues of that name, listed, used, made, and named so', async () => {
@@ -168,30 +169,28 @@ describe('policies', () => {
   it('let those who manage policies of a compartment give what is in it, and no more', async () => {
     const fay = await member('fay');
     await allow(admin, tenancyId, 'fay', 'allow group fay to manage policies in compartment default');
-    const create = (inCompartment: string, statement: string): ReturnType<Client['call']> =>
+    const createThere = (inCompartment: string, statement: string): ReturnType<Client['call']> =>
       fay.client.call({
         method: 'POST',
         path: '/policies',
         body: { compartmentId: inCompartment, name: `fay ${statement.length}`, statements: [statement] },
       });
     expectError(
-      await create(tenancyId, 'allow group fay to manage all-resources in tenancy'),
+      await createThere(tenancyId, 'allow group fay to manage all-resources in tenancy'),
       404,
       'NotAuthorizedOrNotFound',
     );
     expectError(
-      await create(compartmentId, 'allow group fay to manage all-resources in tenancy'),
+      await createThere(compartmentId, 'allow group fay to manage all-resources in tenancy'),
       400,
       'InvalidParameter',
       /^statements\[0\]: the place must be/,
     );
-    expect((await create(compartmentId, 'allow group fay to use queues in compartment default')).status).toBe(200);
+    expect((await createThere(compartmentId, 'allow group fay to use queues in compartment default')).status).toBe(200);
     expect(await statusOf(fay.client)).toBe(200);
   });
 
   it('say where a statement is wrong, and which name there is not', async () => {
-    const create = (...statements: string[]): ReturnType<Client['call']> =>
-      admin.call({ method: 'POST', path: '/policies', body: { compartmentId: tenancyId, name: 'wrong', statements } });
     const good = 'allow any-user to inspect queues in tenancy';
     expectError(
       await create(good, 'allow group Administrators to own queues in tenancy'),
@@ -216,8 +215,7 @@ describe('policies', () => {
 
   it('cannot lock the administrators out', async () => {
     const { json } = await admin.call({ path: '/policies?name=Tenant%20Admin%20Policy' });
-    const [{ id = '' } = {}] = (json as { items: { id: string }[] }).items;
-    const path = `/policies/${id}`;
+    const path = `/policies/${(json as { items: { id: string }[] }).items[0]!.id}`;
     expectError(
       await admin.call({ method: 'DELETE', path }),
       409,
