@@ -179,21 +179,11 @@ as $$
     where g.tenancy_id = has_administrator.tenancy_id
       and g.name = 'Administrators'
       and towpath.can_sign_in(m.tenancy_id, m.user_id)
-  ) or (
-    not exists (
-      select from towpath.user_group g
-      where g.tenancy_id = has_administrator.tenancy_id
-        and g.name = 'Administrators'
-    ) and exists (
-      select from towpath.user_account u
-      where u.tenancy_id = has_administrator.tenancy_id
-        and towpath.can_sign_in(u.tenancy_id, u.id)
-    )
   );
 $$;
 
 comment on function towpath.has_administrator(text) is
-'Whether a tenancy has an administrator who can sign in: a member of the group Administrators; where there is no such group, any user.';
+'Whether a tenancy has an administrator who can sign in: a member of the group Administrators, which every tenancy has (0018_policies.sql).';
 
 create function towpath.begin_revocation(tenancy_id text)
 returns boolean
@@ -575,19 +565,12 @@ returns void
 language plpgsql
 set search_path = towpath, pg_temp
 as $$
-declare
-  v_name text;
 begin
-  perform towpath.begin_revocation(delete_group.tenancy_id);
   delete from towpath.user_group g
   where g.id = delete_group.group_id
-    and g.tenancy_id = delete_group.tenancy_id
-  returning g.name into v_name;
+    and g.tenancy_id = delete_group.tenancy_id;
   if not found then
     perform towpath.fail('TP404', 'group ' || delete_group.group_id || ' does not exist or you may not use it');
-  end if;
-  if v_name = 'Administrators' then
-    perform towpath.fail('TP409', 'the group Administrators cannot be deleted');
   end if;
 exception
   when foreign_key_violation then
@@ -995,6 +978,149 @@ $$;
 
 comment on function towpath.record_credential_uses(text[], text[], text[], double precision) is
 'Writes that these credentials were used a moment ago, except where that was written less than at_most_every_seconds ago, and returns how many it wrote. A signing key is named as in a signature: tenancy/user/fingerprint.';
+
+-- The audit log ------------------------------------------------------------------------------------------------------
+
+create function towpath.identity_settings(kind text, identity jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = towpath, pg_temp
+as $$
+  select jsonb_strip_nulls(case identity_settings.kind
+    when 'Tenancy' then jsonb_build_object('name', identity -> 'name')
+    when 'Compartment' then jsonb_build_object('name', identity -> 'name', 'compartmentId', identity -> 'parent_id')
+    when 'User' then jsonb_build_object('name', identity -> 'name')
+    when 'Group' then jsonb_build_object('name', identity -> 'name')
+    when 'SigningKey' then jsonb_build_object(
+      'fingerprint', identity -> 'fingerprint', 'description', identity -> 'description', 'expiresAt', identity -> 'expires_at'
+    )
+    when 'ApiKey' then jsonb_build_object(
+      'prefix', identity -> 'prefix', 'description', identity -> 'description', 'expiresAt', identity -> 'expires_at'
+    )
+    when 'AuthToken' then jsonb_build_object('description', identity -> 'description', 'expiresAt', identity -> 'expires_at')
+  end);
+$$;
+
+comment on function towpath.identity_settings(text, jsonb) is
+'What the audit log has of a row of identity, named as in the API. By name, so that neither a digest nor a column that is added later gets in by itself.';
+
+create function towpath.audit_identity()
+returns trigger
+language plpgsql
+set search_path = towpath, pg_temp
+as $$
+declare
+  v_kind constant text := tg_argv[0];
+  v_before jsonb;
+  v_after jsonb;
+  v_row jsonb;
+begin
+  if tg_op <> 'INSERT' then
+    v_before := to_jsonb(old);
+  end if;
+  if tg_op <> 'DELETE' then
+    v_after := to_jsonb(new);
+  end if;
+  v_row := coalesce(v_after, v_before);
+  -- Credentials go with their user, which is recorded.
+  if tg_op = 'DELETE' and v_kind in ('SigningKey', 'ApiKey', 'AuthToken')
+    and not exists (select from towpath.user_account u where u.id = v_row ->> 'user_id')
+  then
+    return null;
+  end if;
+  perform towpath.record_audit_event(
+    case tg_op when 'INSERT' then 'create' when 'DELETE' then 'delete' else 'update' end || v_kind,
+    case v_kind when 'Tenancy' then v_row ->> 'id' else v_row ->> 'tenancy_id' end,
+    v_row ->> 'parent_id',
+    array[v_row ->> 'id', v_row ->> 'user_id'],
+    towpath.identity_settings(v_kind, v_before),
+    towpath.identity_settings(v_kind, v_after)
+  );
+  return null;
+end;
+$$;
+
+comment on function towpath.audit_identity() is
+'Trigger: records every change of tenancies, compartments, users, groups and credentials. Its argument is the kind, as operations of the API have it in their names.';
+
+create function towpath.audit_group_member()
+returns trigger
+language plpgsql
+set search_path = towpath, pg_temp
+as $$
+declare
+  v_member towpath.user_group_member;
+  v_group_name text;
+  v_user_name text;
+begin
+  if tg_op = 'DELETE' then
+    v_member := old;
+  else
+    v_member := new;
+  end if;
+  select g.name into v_group_name from towpath.user_group g where g.id = v_member.group_id;
+  select u.name into v_user_name from towpath.user_account u where u.id = v_member.user_id;
+  -- Members go with their group or their user, which is recorded.
+  if v_group_name is not null and v_user_name is not null then
+    perform towpath.record_audit_event(
+      case tg_op when 'DELETE' then 'removeGroupMember' else 'addGroupMember' end, v_member.tenancy_id, null,
+      array[v_member.group_id, v_member.user_id],
+      parameters => jsonb_build_object('groupName', v_group_name, 'userName', v_user_name)
+    );
+  end if;
+  return null;
+end;
+$$;
+
+comment on function towpath.audit_group_member() is
+'Trigger: records who was put into a group or taken out of it, with the names that they had.';
+
+create trigger tenancy_changes_are_recorded
+after insert or update or delete on towpath.tenancy
+for each row execute function towpath.audit_identity('Tenancy');
+
+-- The root comes with its tenancy.
+create trigger compartments_are_recorded
+after insert or update on towpath.compartment
+for each row when (new.parent_id is not null) execute function towpath.audit_identity('Compartment');
+
+create trigger compartment_deletions_are_recorded
+after delete on towpath.compartment
+for each row when (old.parent_id is not null) execute function towpath.audit_identity('Compartment');
+
+create trigger user_changes_are_recorded
+after insert or update or delete on towpath.user_account
+for each row execute function towpath.audit_identity('User');
+
+create trigger group_changes_are_recorded
+after update or delete on towpath.user_group
+for each row execute function towpath.audit_identity('Group');
+
+-- Administrators come with their tenancy.
+create trigger groups_are_recorded
+after insert on towpath.user_group
+for each row when (new.name <> 'Administrators') execute function towpath.audit_identity('Group');
+
+create trigger group_members_are_recorded
+after insert or delete on towpath.user_group_member
+for each row execute function towpath.audit_group_member();
+
+-- Not when they were last used.
+create trigger signing_key_changes_are_recorded
+after insert or delete or update of tenancy_id, user_id, fingerprint, public_key, description, expires_at
+on towpath.signing_key
+for each row execute function towpath.audit_identity('SigningKey');
+
+create trigger api_key_changes_are_recorded
+after insert or delete or update of id, tenancy_id, user_id, prefix, digest, description, expires_at
+on towpath.api_key
+for each row execute function towpath.audit_identity('ApiKey');
+
+create trigger auth_token_changes_are_recorded
+after insert or delete or update of id, tenancy_id, user_id, digest, description, expires_at
+on towpath.auth_token
+for each row execute function towpath.audit_identity('AuthToken');
 
 -- For people at psql -------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
 import { PeekFunctions } from './database/peek-functions.js';
+import { PolicyFunctions } from './database/policy-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
@@ -57,6 +58,10 @@ import { HealthController } from './operations/health.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Metrics } from './operations/metrics.js';
 import { Readiness } from './operations/readiness.js';
+import { Access } from './policies/access.js';
+import { TenancyPermissionGuard } from './policies/tenancy-permission.guard.js';
+import { PoliciesController } from './policies/policies.controller.js';
+import { PoliciesService } from './policies/policies.service.js';
 import { QueueDirectory } from './queues/queue-directory.js';
 import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
@@ -104,6 +109,8 @@ class FoundationsModule {
       LimitFunctions,
       AuditFunctions,
       IdentityAdminFunctions,
+      PolicyFunctions,
+      Access,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -132,11 +139,13 @@ export class AppModule {
         UsersController,
         CredentialsController,
         GroupsController,
+        PoliciesController,
         HealthController,
         MetricsController,
       ],
       providers: [
         { provide: APP_GUARD, useExisting: AuthenticationGuard },
+        { provide: APP_GUARD, useClass: TenancyPermissionGuard },
         { provide: APP_PIPE, useClass: ContractPipe },
         { provide: APP_FILTER, useClass: ErrorFilter },
         QueuesService,
@@ -156,6 +165,7 @@ export class AppModule {
         IdentityService,
         CredentialsService,
         Revocations,
+        PoliciesService,
         Receipts,
         ChannelTurns,
         InFlightGate,

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
+import { contextOf, type CallerContext } from './caller-context.js';
 import { Database } from './database.js';
-import type { CompartmentRow, SigningKeyName, UserRow } from './identity-functions.js';
+import type { CompartmentRow, UserRow } from './identity-functions.js';
 import { one } from './queue-functions.js';
 
 export interface GroupRow {
@@ -68,8 +69,8 @@ export class IdentityAdminFunctions {
   constructor(private readonly database: Database) {}
 
   /** In a parent of the same tenancy. TP404 parent, TP400 name taken, TP4LE too deep. */
-  async createCompartment(tenancyId: string, parentId: string, name: string): Promise<CompartmentRow> {
-    return one(await this.call<CompartmentRow>(COMPARTMENT, 'create_compartment', [tenancyId, parentId, name]));
+  async createCompartment(caller: CallerContext, parentId: string, name: string): Promise<CompartmentRow> {
+    return one(await this.change<CompartmentRow>(caller, COMPARTMENT, 'create_compartment', [parentId, name]));
   }
 
   /** TP404. */
@@ -90,18 +91,18 @@ export class IdentityAdminFunctions {
   }
 
   /** TP404, TP400 name taken, TP409 root. */
-  async renameCompartment(tenancyId: string, id: string, name: string): Promise<CompartmentRow> {
-    return one(await this.call<CompartmentRow>(COMPARTMENT, 'rename_compartment', [tenancyId, id, name]));
+  async renameCompartment(caller: CallerContext, id: string, name: string): Promise<CompartmentRow> {
+    return one(await this.change<CompartmentRow>(caller, COMPARTMENT, 'rename_compartment', [id, name]));
   }
 
   /** TP404, TP409 not empty, or root. */
-  async deleteCompartment(tenancyId: string, id: string): Promise<void> {
-    await this.call('', 'delete_compartment', [tenancyId, id]);
+  async deleteCompartment(caller: CallerContext, id: string): Promise<void> {
+    await this.change(caller, '', 'delete_compartment', [id]);
   }
 
   /** TP400 name taken. */
-  async createUser(tenancyId: string, name: string): Promise<UserRow> {
-    return one(await this.call<UserRow>(NAMED, 'create_user', [tenancyId, name]));
+  async createUser(caller: CallerContext, name: string): Promise<UserRow> {
+    return one(await this.change<UserRow>(caller, NAMED, 'create_user', [name]));
   }
 
   /** TP404. */
@@ -116,13 +117,13 @@ export class IdentityAdminFunctions {
   }
 
   /** With credentials and memberships. TP404, TP409 the last administrator. */
-  async deleteUser(tenancyId: string, id: string): Promise<void> {
-    await this.call('', 'delete_user', [tenancyId, id]);
+  async deleteUser(caller: CallerContext, id: string): Promise<void> {
+    await this.change(caller, '', 'delete_user', [id]);
   }
 
   /** TP400 name taken. */
-  async createGroup(tenancyId: string, name: string): Promise<GroupRow> {
-    return one(await this.call<GroupRow>(NAMED, 'create_group', [tenancyId, name]));
+  async createGroup(caller: CallerContext, name: string): Promise<GroupRow> {
+    return one(await this.change<GroupRow>(caller, NAMED, 'create_group', [name]));
   }
 
   /** TP404. */
@@ -139,18 +140,18 @@ export class IdentityAdminFunctions {
   }
 
   /** TP404, TP409 Administrators, or something refers to it. */
-  async deleteGroup(tenancyId: string, id: string): Promise<void> {
-    await this.call('', 'delete_group', [tenancyId, id]);
+  async deleteGroup(caller: CallerContext, id: string): Promise<void> {
+    await this.change(caller, '', 'delete_group', [id]);
   }
 
   /** Does nothing where the user is in it already. TP404 group, user. */
-  async addGroupMember(tenancyId: string, groupId: string, userId: string): Promise<void> {
-    await this.call('', 'add_group_member', [tenancyId, groupId, userId]);
+  async addGroupMember(caller: CallerContext, groupId: string, userId: string): Promise<void> {
+    await this.change(caller, '', 'add_group_member', [groupId, userId]);
   }
 
   /** TP404, TP409 the last administrator. */
-  async removeGroupMember(tenancyId: string, groupId: string, userId: string): Promise<void> {
-    await this.call('', 'remove_group_member', [tenancyId, groupId, userId]);
+  async removeGroupMember(caller: CallerContext, groupId: string, userId: string): Promise<void> {
+    await this.change(caller, '', 'remove_group_member', [groupId, userId]);
   }
 
   /** By the user's id. TP404 group. */
@@ -166,12 +167,13 @@ export class IdentityAdminFunctions {
 
   /** TP404 user, TP400 there already or expired, TP4LE too many. */
   async createSigningKey(
-    { tenancyId, userId, fingerprint }: SigningKeyName,
-    publicKey: string,
+    caller: CallerContext,
+    userId: string,
+    { fingerprint, publicKey }: { readonly fingerprint: string; readonly publicKey: string },
     { description = null, expiresAt = null }: Nullable<CredentialDetails>,
   ): Promise<ManagedSigningKeyRow> {
-    const values = [tenancyId, userId, fingerprint, publicKey, description, expiresAt];
-    return one(await this.call<ManagedSigningKeyRow>(SIGNING_KEY, 'create_signing_key', values));
+    const values = [userId, fingerprint, publicKey, description, expiresAt];
+    return one(await this.change<ManagedSigningKeyRow>(caller, SIGNING_KEY, 'create_signing_key', values));
   }
 
   /** The oldest first. TP404 user. */
@@ -180,19 +182,19 @@ export class IdentityAdminFunctions {
   }
 
   /** TP404, TP409 the last way in. */
-  async deleteSigningKey({ tenancyId, userId, fingerprint }: SigningKeyName): Promise<void> {
-    await this.call('', 'delete_signing_key', [tenancyId, userId, fingerprint]);
+  async deleteSigningKey(caller: CallerContext, userId: string, fingerprint: string): Promise<void> {
+    await this.change(caller, '', 'delete_signing_key', [userId, fingerprint]);
   }
 
   /** TP404 user, TP400 expired, TP4LE too many. */
   async createApiKey(
-    tenancyId: string,
+    caller: CallerContext,
     userId: string,
     { prefix, digest }: { readonly prefix: string; readonly digest: Buffer },
     { description = null, expiresAt = null }: Nullable<CredentialDetails>,
   ): Promise<ManagedApiKeyRow> {
-    const values = [tenancyId, userId, prefix, digest, description, expiresAt];
-    return one(await this.call<ManagedApiKeyRow>(API_KEY, 'create_api_key', values));
+    const values = [userId, prefix, digest, description, expiresAt];
+    return one(await this.change<ManagedApiKeyRow>(caller, API_KEY, 'create_api_key', values));
   }
 
   /** The oldest first. TP404 user. */
@@ -201,13 +203,13 @@ export class IdentityAdminFunctions {
   }
 
   /** TP404, TP409 the last way in. */
-  async deleteApiKey(tenancyId: string, userId: string, id: string): Promise<void> {
-    await this.call('', 'delete_api_key', [tenancyId, userId, id]);
+  async deleteApiKey(caller: CallerContext, userId: string, id: string): Promise<void> {
+    await this.change(caller, '', 'delete_api_key', [userId, id]);
   }
 
   /** With the names that make the login. TP404 user, TP400 expired, TP4LE too many. */
   async createAuthToken(
-    tenancyId: string,
+    caller: CallerContext,
     userId: string,
     digest: Buffer,
     { description = null, expiresAt = null }: Nullable<CredentialDetails>,
@@ -218,9 +220,14 @@ export class IdentityAdminFunctions {
       join towpath.tenancy t on t.id = u.tenancy_id
       where u.id = create_auth_token.user_id
     ) as login`;
-    const values = [tenancyId, userId, digest, description, expiresAt];
+    const values = [userId, digest, description, expiresAt];
     return one(
-      await this.call<ManagedAuthTokenRow & { login: string }>(`${AUTH_TOKEN}, ${login}`, 'create_auth_token', values),
+      await this.change<ManagedAuthTokenRow & { login: string }>(
+        caller,
+        `${AUTH_TOKEN}, ${login}`,
+        'create_auth_token',
+        values,
+      ),
     );
   }
 
@@ -230,8 +237,25 @@ export class IdentityAdminFunctions {
   }
 
   /** TP404. */
-  async deleteAuthToken(tenancyId: string, userId: string, id: string): Promise<void> {
-    await this.call('', 'delete_auth_token', [tenancyId, userId, id]);
+  async deleteAuthToken(caller: CallerContext, userId: string, id: string): Promise<void> {
+    await this.change(caller, '', 'delete_auth_token', [userId, id]);
+  }
+
+  /** The first argument is the caller's tenancy, and the audit log names the caller. */
+  private change<Row extends object>(
+    caller: CallerContext,
+    columns: string,
+    name: string,
+    values: readonly unknown[],
+  ): Promise<Row[]> {
+    const places = values.map((_, index) => `, $${index + 3}`).join('');
+    return this.database.run<Row>(
+      {
+        name: `admin ${name}`,
+        text: `select ${columns} from towpath.${name}(towpath.as_caller($1::jsonb, $2::text)${places})`,
+      },
+      [contextOf(caller), caller.tenancyId, ...values],
+    );
   }
 
   /** Columns by name, so that a column that a later migration adds does not spoil what is prepared. */

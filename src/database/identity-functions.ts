@@ -178,6 +178,12 @@ export class IdentityFunctions {
     return this.one<UserRow>('create_user', [tenancyId, name]);
   }
 
+  /** Puts a user into the group Administrators, which may do everything in its tenancy. TP404 user. */
+  async addAdministrator(tenancyId: string, userId: string): Promise<void> {
+    const statement = { name: 'add_administrator', text: 'select towpath.add_administrator($1, $2)' };
+    await this.database.run(statement, [tenancyId, userId]);
+  }
+
   /** Lets a user sign with the key whose public half (PEM) this is. TP404 user, TP400 where it is there already. */
   async addSigningKey(name: SigningKeyName, publicKey: string): Promise<SigningKeyRow> {
     return this.one<SigningKeyRow>('add_signing_key', [name.tenancyId, name.userId, name.fingerprint, publicKey]);
@@ -202,7 +208,7 @@ export class IdentityFunctions {
   }
 
   /**
-   * Makes the first identity unless the database has a tenancy, in which case it returns null. `beforeCommit` runs with
+   * Makes the first identity, an administrator, unless the database has a tenancy, in which case it returns null. `beforeCommit` runs with
    * the new ids before anybody can see them, while other pods wait: if it throws, nothing was made and its error is thrown.
    */
   async createFirstIdentity(
@@ -219,6 +225,7 @@ export class IdentityFunctions {
       const row = result.rows[0];
       if (!row?.created || row.tenancy_id === null || row.compartment_id === null || row.user_id === null) return null;
       const ids = { tenancyId: row.tenancy_id, compartmentId: row.compartment_id, userId: row.user_id };
+      await sql`select towpath.add_administrator(${ids.tenancyId}, ${ids.userId})`.execute(transaction);
       await beforeCommit(ids);
       return ids;
     });

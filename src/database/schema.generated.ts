@@ -28,6 +28,11 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
+export interface TowpathAccessVersion {
+  tenancy_id: string;
+  version: Generated<number>;
+}
+
 export interface TowpathApiKey {
   description: string | null;
   digest: Buffer;
@@ -315,6 +320,20 @@ export interface TowpathPod {
   started_at: Timestamp;
 }
 
+export interface TowpathPolicy {
+  compartment_id: string;
+  description: Generated<string>;
+  id: string;
+  is_protected: Generated<boolean>;
+  name: string;
+  parsed: Json;
+  statements: string[];
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  time_updated: Generated<Timestamp>;
+  version: Generated<number>;
+}
+
 export interface TowpathPurge {
   channel_ids: string[] | null;
   consumer_group_id: number;
@@ -480,6 +499,7 @@ export interface TowpathWorkRequestLog {
 }
 
 export interface DB {
+  "towpath.access_version": TowpathAccessVersion;
   "towpath.api_key": TowpathApiKey;
   "towpath.audit_event": TowpathAuditEvent;
   "towpath.audit_log": TowpathAuditLog;
@@ -497,6 +517,7 @@ export interface DB {
   "towpath.message_total": TowpathMessageTotal;
   "towpath.migration": TowpathMigration;
   "towpath.pod": TowpathPod;
+  "towpath.policy": TowpathPolicy;
   "towpath.purge": TowpathPurge;
   "towpath.purge_offset": TowpathPurgeOffset;
   "towpath.queue": TowpathQueue;

@@ -32,15 +32,15 @@ export class CredentialsService {
 
   /** Throws InvalidParameter for a key that is no good, or that the user has already. */
   async createSigningKey(
-    { tenancyId }: Caller,
+    caller: Caller,
     user: string,
     details: CredentialDetails & { readonly publicKey: string },
   ): Promise<SigningKeyBody> {
     const userId = existing('user', user);
     const key = readPublicKey(details.publicKey);
-    const name = { tenancyId, userId, fingerprint: fingerprintOf(key) };
-    const pem = key.export({ type: 'spki', format: 'pem' }).toString();
-    return toSigningKey(await this.functions.createSigningKey(name, pem, details));
+    const publicKey = key.export({ type: 'spki', format: 'pem' }).toString();
+    const uploaded = { fingerprint: fingerprintOf(key), publicKey };
+    return toSigningKey(await this.functions.createSigningKey(caller, userId, uploaded, details));
   }
 
   async listSigningKeys({ tenancyId }: Caller, user: string): Promise<{ items: SigningKeyBody[] }> {
@@ -48,15 +48,15 @@ export class CredentialsService {
     return { items: rows.map(toSigningKey) };
   }
 
-  async deleteSigningKey({ tenancyId }: Caller, user: string, fingerprint: string): Promise<void> {
+  async deleteSigningKey(caller: Caller, user: string, fingerprint: string): Promise<void> {
     const userId = existing('user', user);
-    await this.functions.deleteSigningKey({ tenancyId, userId, fingerprint: existing('signing key', fingerprint) });
+    await this.functions.deleteSigningKey(caller, userId, existing('signing key', fingerprint));
   }
 
   /** The only answer that ever has the key. */
-  async createApiKey({ tenancyId }: Caller, user: string, details: CredentialDetails): Promise<NewApiKeyBody> {
+  async createApiKey(caller: Caller, user: string, details: CredentialDetails): Promise<NewApiKeyBody> {
     const made = makeApiKey();
-    const row = await this.functions.createApiKey(tenancyId, existing('user', user), made, details);
+    const row = await this.functions.createApiKey(caller, existing('user', user), made, details);
     return { ...toApiKey(row), key: made.key };
   }
 
@@ -65,14 +65,14 @@ export class CredentialsService {
     return { items: rows.map(toApiKey) };
   }
 
-  async deleteApiKey({ tenancyId }: Caller, user: string, id: string): Promise<void> {
-    await this.functions.deleteApiKey(tenancyId, existing('user', user), existing('API key', id));
+  async deleteApiKey(caller: Caller, user: string, id: string): Promise<void> {
+    await this.functions.deleteApiKey(caller, existing('user', user), existing('API key', id));
   }
 
   /** The only answer that ever has the token. */
-  async createAuthToken({ tenancyId }: Caller, user: string, details: CredentialDetails): Promise<NewAuthTokenBody> {
+  async createAuthToken(caller: Caller, user: string, details: CredentialDetails): Promise<NewAuthTokenBody> {
     const made = makeAuthToken();
-    const row = await this.functions.createAuthToken(tenancyId, existing('user', user), made.digest, details);
+    const row = await this.functions.createAuthToken(caller, existing('user', user), made.digest, details);
     return { ...toAuthToken(row), token: made.token, stompLogin: row.login, stompPasscode: made.passcode };
   }
 
@@ -81,8 +81,8 @@ export class CredentialsService {
     return { items: rows.map(toAuthToken) };
   }
 
-  async deleteAuthToken({ tenancyId }: Caller, user: string, id: string): Promise<void> {
-    await this.functions.deleteAuthToken(tenancyId, existing('user', user), existing('auth token', id));
+  async deleteAuthToken(caller: Caller, user: string, id: string): Promise<void> {
+    await this.functions.deleteAuthToken(caller, existing('user', user), existing('auth token', id));
   }
 }
 

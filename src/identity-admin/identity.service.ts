@@ -32,7 +32,7 @@ export class IdentityService {
     details: { readonly name: string; readonly compartmentId?: string | undefined },
   ): Promise<CompartmentBody> {
     const parentId = details.compartmentId ?? caller.tenancyId;
-    return toCompartment(await this.functions.createCompartment(caller.tenancyId, parentId, details.name));
+    return toCompartment(await this.functions.createCompartment(caller, parentId, details.name));
   }
 
   async getCompartment(caller: Caller, id: string): Promise<CompartmentBody> {
@@ -64,17 +64,17 @@ export class IdentityService {
 
   /** Throws InvalidParameter where the name is taken, IncorrectState for the root. */
   async renameCompartment(caller: Caller, id: string, name: string): Promise<CompartmentBody> {
-    return toCompartment(await this.functions.renameCompartment(caller.tenancyId, existing('compartment', id), name));
+    return toCompartment(await this.functions.renameCompartment(caller, existing('compartment', id), name));
   }
 
   /** Throws IncorrectState where something is in it, and for the root. */
   async deleteCompartment(caller: Caller, id: string): Promise<void> {
-    await this.functions.deleteCompartment(caller.tenancyId, existing('compartment', id));
+    await this.functions.deleteCompartment(caller, existing('compartment', id));
   }
 
   /** Throws InvalidParameter where the name is taken. */
   async createUser(caller: Caller, name: string): Promise<UserBody> {
-    return toNamed(await this.functions.createUser(caller.tenancyId, name));
+    return toNamed(await this.functions.createUser(caller, name));
   }
 
   async getUser(caller: Caller, id: string): Promise<UserBody> {
@@ -94,12 +94,12 @@ export class IdentityService {
 
   /** With credentials and memberships. Throws IncorrectState for the last administrator who can sign in. */
   async deleteUser(caller: Caller, id: string): Promise<void> {
-    await this.functions.deleteUser(caller.tenancyId, existing('user', id));
+    await this.functions.deleteUser(caller, existing('user', id));
   }
 
   /** Throws InvalidParameter where the name is taken. */
   async createGroup(caller: Caller, name: string): Promise<GroupBody> {
-    return toNamed(await this.functions.createGroup(caller.tenancyId, name));
+    return toNamed(await this.functions.createGroup(caller, name));
   }
 
   async getGroup(caller: Caller, id: string): Promise<GroupBody> {
@@ -123,7 +123,7 @@ export class IdentityService {
 
   /** Throws IncorrectState for the group Administrators, and where something refers to the group. */
   async deleteGroup(caller: Caller, id: string): Promise<void> {
-    await this.functions.deleteGroup(caller.tenancyId, existing('group', id));
+    await this.functions.deleteGroup(caller, existing('group', id));
   }
 
   async listGroupMembers({ tenancyId }: Caller, id: string, query: ListQuery): Promise<Page<GroupMemberBody>> {
@@ -139,12 +139,12 @@ export class IdentityService {
 
   /** Does nothing where the user is in it already. */
   async addGroupMember(caller: Caller, groupId: string, userId: string): Promise<void> {
-    await this.functions.addGroupMember(caller.tenancyId, existing('group', groupId), existing('user', userId));
+    await this.functions.addGroupMember(caller, existing('group', groupId), existing('user', userId));
   }
 
   /** Throws IncorrectState for the last administrator who can sign in. */
   async removeGroupMember(caller: Caller, groupId: string, userId: string): Promise<void> {
-    await this.functions.removeGroupMember(caller.tenancyId, existing('group', groupId), existing('user', userId));
+    await this.functions.removeGroupMember(caller, existing('group', groupId), existing('user', userId));
   }
 
   private async page<Row, Item>(

@@ -13,6 +13,11 @@ export interface Caller {
   readonly credentialId: string;
   /** What the audit log tells of the request; absent on a STOMP connection. */
   readonly request?: RequestContext;
+  /**
+   * What the request needs, as its route declares it: whoever finds the thing that it is about asks src/policies/access.ts
+   * whether the caller has it there. Absent before the route is known; then nothing is permitted.
+   */
+  readonly permission?: Permission;
 }
 
 declare module 'fastify' {

@@ -12,10 +12,15 @@ import type { FastifyRequest } from 'fastify';
 import type { Caller } from './caller.js';
 
 /** A verb of OCI's policies on a resource type; verbs include those before them. */
-export type Permission =
-  | `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups' | 'audit'}`
-  // Ours: compartments, users, groups and credentials.
-  | `${'inspect' | 'read' | 'manage'} identity`;
+export type Permission = `${'inspect' | 'read' | 'use' | 'manage'} ${
+  | 'queues'
+  | 'queue-push'
+  | 'queue-pull'
+  | 'consumer-groups'
+  // Ours, all three. `identity` is compartments, users, groups and credentials.
+  | 'identity'
+  | 'policies'
+  | 'audit'}`;
 
 /** Metadata keys, for the guard. */
 export const PERMISSION = 'towpath:permission';
@@ -60,6 +65,8 @@ export const CurrentCaller = createParamDecorator((_: unknown, context: Executio
 export interface DeclaredRoute {
   /** `GET QueueController.getQueue`. */
   readonly name: string;
+  /** Its name in the API; null where it has none. */
+  readonly operation: string | null;
   readonly isPublic: boolean;
   readonly permission: Permission | null;
   /** Whether none is needed for the caller's own user. */
@@ -67,7 +74,7 @@ export interface DeclaredRoute {
 }
 
 /** All routes of the application's controllers. A test requires that each is public or has a permission, not both. */
-export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
+export function declaredRoutes(app: Pick<INestApplicationContext, 'get'>): DeclaredRoute[] {
   const reflector = app.get(Reflector, { strict: false });
   const scanner = new MetadataScanner();
   const routes: DeclaredRoute[] = [];
@@ -82,6 +89,7 @@ export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
         const verb = reflector.get<RequestMethod>(METHOD_METADATA, handler);
         routes.push({
           name: `${RequestMethod[verb]} ${controller.name}.${method}`,
+          operation: reflector.get<string | undefined>(OPERATION_ID, handler) ?? null,
           isPublic: reflector.getAllAndOverride<boolean | undefined>(PUBLIC, [handler, controller]) ?? false,
           permission: reflector.getAllAndOverride<Permission | undefined>(PERMISSION, [handler, controller]) ?? null,
           allowsOwnUser: reflector.getAllAndOverride<boolean | undefined>(OWN_USER, [handler, controller]) ?? false,

@@ -43,6 +43,7 @@ const PATH_PARAMETERS: Readonly<Record<string, { readonly description: string; r
     description: 'The OCID of the work request.',
     example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample',
   },
+  policyId: { description: 'The OCID of the policy.', example: 'ocid1.policy.oc1.local.amaaaaaaexample' },
 };
 const DEAD_LETTERS =
   ' With `/dlq` after it (percent-encoded `%2Fdlq`) it names the dead letter queue: a Towpath extension.';
@@ -68,6 +69,7 @@ export function describe(app: NestFastifyApplication, version: string): OpenAPIO
       'identity',
       'Compartments, users, groups and credentials of the tenancy. A Towpath extension: in OCI another service has them.',
     )
+    .addTag('policies', 'What the users of a group may do, and where. A Towpath extension.')
     .addTag('operations', 'For those who run the service; without credentials.')
     .addSecurity('signature', {
       type: 'apiKey',

@@ -171,16 +171,21 @@ describe('the guard', () => {
   }
 
   it('lets signed requests and keys through and tells the route who calls', async () => {
-    const caller = { ...user.owner, credential: 'signature', credentialId: user.signer.fingerprint };
+    const caller = {
+      ...user.owner,
+      credential: 'signature',
+      credentialId: user.signer.fingerprint,
+      permission: 'read queues',
+    };
     const body = '{"messages":["é"]}';
     expect(await send(signByHand(user.signer, { target: '/declared?a=%20b' }))).toEqual({ status: 200, body: caller });
     expect(await send(signByHand(user.signer, { method: 'POST', target: '/declared', body }))).toEqual({
       status: 201,
-      body: { caller, length: Buffer.byteLength(body) },
+      body: { caller: { ...caller, permission: 'use queue-push' }, length: Buffer.byteLength(body) },
     });
     expect(await send({ ...bearer(user.apiKey), target: '/declared' })).toEqual({
       status: 200,
-      body: { ...user.owner, credential: 'api-key', credentialId: user.apiKeyId },
+      body: { ...caller, credential: 'api-key', credentialId: user.apiKeyId },
     });
     expect((await send(signByHand(user.signer, { method: 'HEAD', target: '/declared' }))).status).toBe(200);
   });
@@ -224,14 +229,14 @@ describe('the guard', () => {
     const application: INestApplication = app;
     expect(undeclaredRoutes(application)).toEqual(['GET UndeclaredController.read', 'HEAD UndeclaredController.look']);
     expect(declaredRoutes(application)).toMatchObject([
-      { name: 'GET DeclaredController.read', isPublic: false, permission: 'read queues' },
-      { name: 'POST DeclaredController.put', isPublic: false, permission: 'use queue-push' },
-      { name: 'GET DeclaredController.open', isPublic: true, permission: null },
-      { name: 'GET UndeclaredController.read', isPublic: false, permission: null },
-      { name: 'HEAD UndeclaredController.look', isPublic: false, permission: null },
+      { name: 'GET DeclaredController.read', operation: null, isPublic: false, permission: 'read queues' },
+      { name: 'POST DeclaredController.put', operation: null, isPublic: false, permission: 'use queue-push' },
+      { name: 'GET DeclaredController.open', operation: null, isPublic: true, permission: null },
+      { name: 'GET UndeclaredController.read', operation: null, isPublic: false, permission: null },
+      { name: 'HEAD UndeclaredController.look', operation: null, isPublic: false, permission: null },
       { name: 'GET UserController.own', isPublic: false, permission: 'manage identity', allowsOwnUser: true },
       { name: 'POST UserController.others', isPublic: false, permission: 'manage identity', allowsOwnUser: false },
-      { name: 'GET OpenController.read', isPublic: true, permission: null },
+      { name: 'GET OpenController.read', operation: null, isPublic: true, permission: null },
     ]);
   });
 });

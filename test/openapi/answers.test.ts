@@ -126,7 +126,7 @@ describe('the answers', () => {
       body: { entries: ['x', receipts[2]].map((receipt) => ({ receipt })) },
     });
     // The one that was made visible again has had its only delivery.
-    await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch&limit=10`);
+    await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch&limit=20`);
     await expectAnswer('getMessages', 200, `${queue}%2Fdlq/messages?timeoutInSeconds=0`);
     const peeks = `messages/actions/peekMessages`;
     await expectAnswer('peekMessages', 200, `${queue}/${peeks}?limit=1`);
@@ -266,6 +266,32 @@ describe('the answers', () => {
     await expectAnswer('listAuthTokens', 200, `${user}/authTokens`);
     await expectAnswer('deleteAuthToken', 204, `${user}/authTokens/${String(token.json!['id'])}`);
     await expectAnswer('deleteAuthToken', 404, `${user}/authTokens/x`);
+  });
+
+  it('are as described: of policies', async () => {
+    const { tenancyId, userId } = pods.credentials;
+    const statements = ['allow group Administrators to read queues in tenancy'];
+    const body = { compartmentId: tenancyId, name: 'described', description: 'd', statements };
+    const created = await expectAnswer('createPolicy', 200, '/policies', { body });
+    await expectAnswer('createPolicy', 400, '/policies', { body });
+    await expectAnswer('createPolicy', 404, '/policies', { body: { ...body, compartmentId: 'x' } });
+    const path = `/policies/${String(created.json!['id'])}`;
+    await expectAnswer('getPolicy', 200, path);
+    await expectAnswer('getPolicy', 404, '/policies/x');
+    const { json } = await expectAnswer('listPolicies', 200, '/policies?limit=1');
+    await expectAnswer('updatePolicy', 409, `/policies/${(json as { items: { id: string }[] }).items[0]!.id}`, {
+      body: { name: 'other' },
+    });
+    await expectAnswer('updatePolicy', 200, path, { body: { description: '' } });
+    await expectAnswer('updatePolicy', 412, path, { body: {}, headers: { 'if-match': '1' } });
+    await expectAnswer('updatePolicy', 400, path, { body: { statements: ['allow'] } });
+    const question = { userId, operation: 'getQueue', compartmentId };
+    await expectAnswer('explainAccess', 200, '/policies/actions/explain', { body: question });
+    await expectAnswer('explainAccess', 400, '/policies/actions/explain', { body: { userId } });
+    await expectAnswer('explainAccess', 404, '/policies/actions/explain', { body: { ...question, userId: 'x' } });
+    await expectAnswer('deletePolicy', 412, path, { headers: { 'if-match': '1' } });
+    await expectAnswer('deletePolicy', 204, path);
+    await expectAnswer('deletePolicy', 404, path);
   });
 
   it('are as described: of the probes and the metrics', async () => {

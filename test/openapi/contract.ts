@@ -24,6 +24,7 @@ const WORK_REQUEST = '/20210201/workRequests/{workRequestId}';
 const USER = '/20210201/users/{userId}';
 const USER_GROUP = '/20210201/groups/{groupId}';
 const COMPARTMENT = '/20210201/compartments/{compartmentId}';
+const POLICY = '/20210201/policies/{policyId}';
 const CHANGE = {
   requestHeaders: ['if-match'],
   success: 202,
@@ -86,6 +87,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     permission: 'use queues',
     errors: [409, 412, 413, 415],
   },
+  // The contract has `queues` here, which includes `consumer-groups`: ours is the finer one.
   createConsumerGroup: {
     method: 'POST',
     path: '/20210201/consumerGroups',
@@ -93,7 +95,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     body: 'CreateConsumerGroupDetails',
     success: 202,
     answerHeaders: ['opc-work-request-id'],
-    permission: 'manage queues',
+    permission: 'manage consumer-groups',
     errors: [409, 413, 415],
   },
   getConsumerGroup: {
@@ -102,7 +104,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'ConsumerGroup',
     answerHeaders: ['etag'],
-    permission: 'read queues',
+    permission: 'read consumer-groups',
   },
   listConsumerGroups: {
     method: 'GET',
@@ -111,17 +113,23 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'ConsumerGroupCollection',
     answerHeaders: ['opc-next-page'],
-    permission: 'inspect queues',
+    permission: 'inspect consumer-groups',
   },
   updateConsumerGroup: {
     method: 'PUT',
     path: GROUP,
     ...CHANGE,
     body: 'UpdateConsumerGroupDetails',
-    permission: 'use queues',
+    permission: 'use consumer-groups',
     errors: [409, 412, 413, 415],
   },
-  deleteConsumerGroup: { method: 'DELETE', path: GROUP, ...CHANGE, permission: 'manage queues', errors: [409, 412] },
+  deleteConsumerGroup: {
+    method: 'DELETE',
+    path: GROUP,
+    ...CHANGE,
+    permission: 'manage consumer-groups',
+    errors: [409, 412],
+  },
   getWorkRequest: {
     method: 'GET',
     path: WORK_REQUEST,
@@ -472,6 +480,61 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 204,
     permission: 'manage identity',
   },
+  createPolicy: {
+    method: 'POST',
+    path: '/20210201/policies',
+    body: 'CreatePolicyDetails',
+    success: 200,
+    answer: 'Policy',
+    answerHeaders: ['etag'],
+    permission: 'manage policies',
+    errors: [413, 415],
+  },
+  getPolicy: {
+    method: 'GET',
+    path: POLICY,
+    success: 200,
+    answer: 'Policy',
+    answerHeaders: ['etag'],
+    permission: 'read policies',
+  },
+  listPolicies: {
+    method: 'GET',
+    path: '/20210201/policies',
+    query: ['compartmentId', 'name', ...PAGE],
+    success: 200,
+    answer: 'PolicyCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect policies',
+  },
+  updatePolicy: {
+    method: 'PUT',
+    path: POLICY,
+    requestHeaders: ['if-match'],
+    body: 'UpdatePolicyDetails',
+    success: 200,
+    answer: 'Policy',
+    answerHeaders: ['etag'],
+    permission: 'manage policies',
+    errors: [409, 412, 413, 415],
+  },
+  deletePolicy: {
+    method: 'DELETE',
+    path: POLICY,
+    requestHeaders: ['if-match'],
+    success: 204,
+    permission: 'manage policies',
+    errors: [409, 412],
+  },
+  explainAccess: {
+    method: 'POST',
+    path: '/20210201/policies/actions/explain',
+    body: 'ExplainAccessDetails',
+    success: 200,
+    answer: 'AccessExplanation',
+    permission: 'read policies',
+    errors: [413, 415],
+  },
 };
 
 /** [type, minimum, maximum, default] of integers; undefined where the contract says nothing. */
@@ -512,6 +575,7 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   'listUsers?limit': [1, 1000, 100],
   'listGroups?limit': [1, 1000, 100],
   'listGroupMembers?limit': [1, 1000, 100],
+  'listPolicies?limit': [1, 1000, 100],
 };
 
 /** [minimum, maximum] of the length of strings. */
@@ -705,6 +769,13 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'isDryRun?',
   ],
   RedriveProgress: ['examined', 'matched', 'redriven', 'skipped', 'failed', 'isDryRun', 'messagesPerSecond?'],
+  CreatePolicyDetails: ['compartmentId', 'name', 'description?', 'statements'],
+  UpdatePolicyDetails: ['name?', 'description?', 'statements?'],
+  Policy: ['id', 'compartmentId', 'name', 'description', 'statements', 'lifecycleState', 'timeCreated', 'timeUpdated'],
+  PolicyCollection: ['items'],
+  ExplainAccessDetails: ['userId', 'operation?', 'verb?', 'resourceType?', 'queueId?', 'compartmentId?'],
+  AccessExplanation: ['isAllowed', 'permission', 'compartmentId', 'statements'],
+  AllowingStatement: ['policyId', 'policyName', 'statement'],
   DeleteDeadLettersDetails: ['messageIds', 'consumerGroupId?'],
   DeleteDeadLettersResult: ['serverFailures', 'clientFailures', 'entries'],
   DeleteDeadLettersResultEntry: ['errorCode?', 'errorMessage?'],

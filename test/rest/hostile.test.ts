@@ -21,6 +21,7 @@ import { Client, digestOf, faultOfError, makeStranger, type Answer, type Call } 
 
 const API = '/20210201';
 const DEEP = 100_000;
+const STATEMENTS = ['allow group Administrators to use queue-push in compartment default'];
 
 /** As JSON text, since not all of it can be made by JSON.stringify. */
 const HOSTILE_JSON: readonly string[] = [
@@ -164,6 +165,7 @@ interface Fixture extends Identities {
   readonly receipt: string;
   /** A redrive that can be canceled, and that nobody carries out meanwhile. */
   readonly workRequestId: string;
+  readonly policyId: string;
   readonly deadLetterId: number;
   readonly consumerGroupId: string;
 }
@@ -250,8 +252,12 @@ describe('hostile input', () => {
     const groups = (await client.call({ path: '/consumerGroups?displayName=group' })).json as {
       items: { id: string }[];
     };
+    await pods.test.sql('delete from towpath.policy where not is_protected');
+    const policy = { compartmentId, name: 'fixture', statements: STATEMENTS };
+    const { json } = await client.call({ method: 'POST', path: '/policies', body: policy });
     return {
       queueId,
+      policyId: String(json!['id']),
       receipt: message!.receipt,
       workRequestId: redrive!.ocid,
       deadLetterId: dead!.id,
@@ -313,7 +319,11 @@ describe('hostile input', () => {
             ? fixture.queueId
             : key === 'messageId'
               ? fixture.deadLetterId
-              : value,
+              : key === 'userId'
+                ? pods.credentials.userId
+                : key === 'statements'
+                  ? STATEMENTS
+                  : value,
     );
     return JSON.parse(text) as Record<string, unknown>;
   }
@@ -330,6 +340,7 @@ describe('hostile input', () => {
       fingerprint: fixture.fingerprint,
       apiKeyId: fixture.apiKeyId,
       authTokenId: fixture.authTokenId,
+      policyId: fixture.policyId,
       ...changes,
     };
     return operation.path.slice(API.length).replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? '');

@@ -189,6 +189,7 @@ export async function digestOf(pods: TestPods): Promise<string> {
       (select string_agg(g::text, '|' order by g.queue_id, g.id) from towpath.consumer_group g),
       (select string_agg(m::text, '|' order by m.queue_id, m.consumer_group_id, m.id) from towpath.message m),
       (select count(*) from towpath.work_request),
+      (select string_agg(p::text, '|' order by p.id) from towpath.policy p),
       (select string_agg(c::text, '|' order by c.id) from towpath.compartment c),
       (select string_agg(u::text, '|' order by u.id) from towpath.user_account u),
       (select string_agg(g::text, '|' order by g.id) from towpath.user_group g),

@@ -8,6 +8,14 @@ create sequence towpath.consumer_group_id as bigint start 1 increment 1 minvalue
 
 create sequence towpath.message_id as bigint start 1 increment 1 minvalue 1 maxvalue 9007199254740991 cache 1;
 
+create table towpath.access_version (
+  tenancy_id text collate "C" not null,
+  version bigint not null default 1,
+  constraint access_version_pkey PRIMARY KEY (tenancy_id)
+);
+
+comment on table towpath.access_version is 'One row per tenancy, with a number that grows with every change of its policies, groups, members of groups and compartments, which is how pods know that what they remember is old.';
+
 create table towpath.api_key (
   id text collate "C" not null,
   user_id text collate "C" not null,
@@ -31,6 +39,7 @@ comment on column towpath.api_key.last_used_at is 'Written once in five minutes 
 
 CREATE INDEX api_key_by_user ON towpath.api_key USING btree (tenancy_id, user_id);
 
+CREATE TRIGGER api_key_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE OF id, tenancy_id, user_id, prefix, digest, description, expires_at ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('ApiKey');
 CREATE TRIGGER tell_pods_of_changed_api_key AFTER UPDATE OF digest, expires_at ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 CREATE TRIGGER tell_pods_of_deleted_api_key AFTER DELETE ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
@@ -98,6 +107,7 @@ comment on column towpath.auth_token.last_used_at is 'Written once in five minut
 
 CREATE INDEX auth_token_by_user ON towpath.auth_token USING btree (tenancy_id, user_id);
 
+CREATE TRIGGER auth_token_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE OF id, tenancy_id, user_id, digest, description, expires_at ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('AuthToken');
 CREATE TRIGGER tell_pods_of_changed_auth_token AFTER UPDATE OF digest, expires_at ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 CREATE TRIGGER tell_pods_of_deleted_auth_token AFTER DELETE ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
@@ -117,6 +127,13 @@ create table towpath.compartment (
 );
 
 comment on table towpath.compartment is 'One row per compartment. The root compartment of a tenancy has the tenancy''s own id, as in OCI.';
+
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.compartment REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.compartment REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.compartment REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER administrators_are_made AFTER INSERT ON towpath.compartment FOR EACH ROW WHEN ((new.id = new.tenancy_id)) EXECUTE FUNCTION towpath.make_administrators_of_new_tenancy();
+CREATE TRIGGER compartment_deletions_are_recorded AFTER DELETE ON towpath.compartment FOR EACH ROW WHEN ((old.parent_id IS NOT NULL)) EXECUTE FUNCTION towpath.audit_identity('Compartment');
+CREATE TRIGGER compartments_are_recorded AFTER INSERT OR UPDATE ON towpath.compartment FOR EACH ROW WHEN ((new.parent_id IS NOT NULL)) EXECUTE FUNCTION towpath.audit_identity('Compartment');
 
 create table towpath.consumer_group (
   queue_id bigint not null,
@@ -287,6 +304,35 @@ with (fillfactor=50);
 comment on table towpath.pod is 'The pods that run. Each says every few seconds that it lives; record_heartbeat forgets those that no longer do. A rate limit is shared out among them.';
 comment on column towpath.pod.id is 'Drawn by the pod when it starts: a pod that is started again is another one.';
 
+create table towpath.policy (
+  id text collate "C" not null,
+  tenancy_id text collate "C" not null,
+  compartment_id text collate "C" not null,
+  name text collate "C" not null,
+  description text not null default ''::text,
+  statements text[] not null,
+  parsed jsonb not null,
+  is_protected boolean not null default false,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  time_updated timestamp with time zone not null default clock_timestamp(),
+  version bigint not null default 1,
+  constraint policy_pkey PRIMARY KEY (id),
+  constraint policy_name_is_unique_in_its_tenancy UNIQUE (tenancy_id, name),
+  constraint every_statement_was_parsed CHECK (((jsonb_typeof(parsed) = 'array'::text) AND (jsonb_array_length(parsed) = cardinality(statements)))),
+  constraint policy_description_has_at_most_400_characters CHECK ((length(description) <= 400)),
+  constraint policy_has_1_to_50_statements CHECK (((cardinality(statements) >= 1) AND (cardinality(statements) <= 50))),
+  constraint policy_name_has_1_to_100_characters CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+  constraint policy_compartment_exists FOREIGN KEY (tenancy_id, compartment_id) REFERENCES towpath.compartment(tenancy_id, id)
+);
+
+comment on table towpath.policy is 'One row per policy: statements of what groups may do.';
+
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.policy REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.policy REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.policy REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER policies_are_recorded AFTER INSERT ON towpath.policy FOR EACH ROW WHEN ((NOT new.is_protected)) EXECUTE FUNCTION towpath.audit_policy();
+CREATE TRIGGER policy_changes_are_recorded AFTER DELETE OR UPDATE ON towpath.policy FOR EACH ROW EXECUTE FUNCTION towpath.audit_policy();
+
 create table towpath.purge (
   queue_id bigint not null,
   work_request_id bigint not null,
@@ -403,6 +449,7 @@ comment on table towpath.signing_key is 'Public keys that OCI request signatures
 comment on column towpath.signing_key.expires_at is 'From then on requests signed with it are refused. Null: never.';
 comment on column towpath.signing_key.last_used_at is 'Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.';
 
+CREATE TRIGGER signing_key_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE OF tenancy_id, user_id, fingerprint, public_key, description, expires_at ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('SigningKey');
 CREATE TRIGGER tell_pods_of_changed_signing_key AFTER UPDATE OF public_key, expires_at ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 CREATE TRIGGER tell_pods_of_deleted_signing_key AFTER DELETE ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
@@ -420,6 +467,8 @@ comment on table towpath.tenancy is 'One row per tenancy: everything in it is in
 
 CREATE INDEX tenancy_by_age ON towpath.tenancy USING btree (time_created, id);
 
+CREATE TRIGGER tenancy_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.tenancy FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('Tenancy');
+
 create table towpath.user_account (
   id text collate "C" not null,
   tenancy_id text collate "C" not null,
@@ -433,6 +482,8 @@ create table towpath.user_account (
 );
 
 comment on table towpath.user_account is 'One row per user of a tenancy.';
+
+CREATE TRIGGER user_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.user_account FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('User');
 
 create table towpath.user_group (
   id text collate "C" not null,
@@ -448,6 +499,14 @@ create table towpath.user_group (
 
 comment on table towpath.user_group is 'One row per group of users of a tenancy.';
 
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.user_group REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.user_group REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.user_group REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER administrators_keep_their_name BEFORE UPDATE OF name ON towpath.user_group FOR EACH ROW WHEN (((old.name = 'Administrators'::text) AND (new.name <> old.name))) EXECUTE FUNCTION towpath.protect_administrators();
+CREATE TRIGGER administrators_stay BEFORE DELETE ON towpath.user_group FOR EACH ROW WHEN ((old.name = 'Administrators'::text)) EXECUTE FUNCTION towpath.protect_administrators();
+CREATE TRIGGER group_changes_are_recorded AFTER DELETE OR UPDATE ON towpath.user_group FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('Group');
+CREATE TRIGGER groups_are_recorded AFTER INSERT ON towpath.user_group FOR EACH ROW WHEN ((new.name <> 'Administrators'::text)) EXECUTE FUNCTION towpath.audit_identity('Group');
+
 create table towpath.user_group_member (
   tenancy_id text collate "C" not null,
   group_id text collate "C" not null,
@@ -462,6 +521,10 @@ comment on table towpath.user_group_member is 'Which users are in which groups.'
 
 CREATE INDEX user_group_member_by_user ON towpath.user_group_member USING btree (tenancy_id, user_id);
 
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.user_group_member REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.user_group_member REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.user_group_member REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER group_members_are_recorded AFTER INSERT OR DELETE ON towpath.user_group_member FOR EACH ROW EXECUTE FUNCTION towpath.audit_group_member();
 CREATE TRIGGER tell_pods_of_changed_membership AFTER INSERT OR DELETE ON towpath.user_group_member FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.work_request (
@@ -529,7 +592,7 @@ create view towpath.audit_log as
     e.address,
     e.operation,
     COALESCE(e.code, 'done'::text) AS outcome,
-    COALESCE(q.display_name, (e.after ->> 'displayName'::text), (e.before ->> 'displayName'::text)) AS display_name,
+    COALESCE(q.display_name, (e.after ->> 'displayName'::text), (e.before ->> 'displayName'::text), (e.after ->> 'name'::text), (e.before ->> 'name'::text)) AS display_name,
     COALESCE(( SELECT jsonb_object_agg(k.key, jsonb_build_array((e.before -> k.key), (e.after -> k.key))) AS jsonb_object_agg
            FROM jsonb_object_keys(e.after) k(key)
           WHERE ((e.before -> k.key) IS DISTINCT FROM (e.after -> k.key))), e.parameters) AS changes,
@@ -638,6 +701,23 @@ create view towpath.queue_stats as
   WHERE (q.lifecycle_state <> ALL (ARRAY['DELETING'::text, 'DELETED'::text]));
 
 comment on view towpath.queue_stats is 'One row per queue and consumer group (null: the queue has none): what is visible, in flight, delayed and dead. Cheap however long the backlog.';
+
+CREATE OR REPLACE FUNCTION towpath.add_administrator(tenancy_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.check_user(add_administrator.tenancy_id, add_administrator.user_id);
+  insert into towpath.user_group_member (tenancy_id, group_id, user_id)
+  values (
+    add_administrator.tenancy_id, towpath.make_administrators(add_administrator.tenancy_id), add_administrator.user_id
+  )
+  on conflict on constraint user_group_member_pkey do nothing;
+end;
+$function$;
+
+comment on function towpath.add_administrator(text,text) is 'Puts a user into the group Administrators, which may do everything in its tenancy: also the way back in for operators. TP404 user.';
 
 CREATE OR REPLACE FUNCTION towpath.add_api_key(tenancy_id text, user_id text, prefix text, digest bytea)
  RETURNS towpath.api_key
@@ -848,6 +928,103 @@ AS $function$
 $function$;
 
 comment on function towpath.audit_events_are_due(integer) is 'True while there are audit events older than so many days.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_group_member()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_member towpath.user_group_member;
+  v_group_name text;
+  v_user_name text;
+begin
+  if tg_op = 'DELETE' then
+    v_member := old;
+  else
+    v_member := new;
+  end if;
+  select g.name into v_group_name from towpath.user_group g where g.id = v_member.group_id;
+  select u.name into v_user_name from towpath.user_account u where u.id = v_member.user_id;
+  -- Members go with their group or their user, which is recorded.
+  if v_group_name is not null and v_user_name is not null then
+    perform towpath.record_audit_event(
+      case tg_op when 'DELETE' then 'removeGroupMember' else 'addGroupMember' end, v_member.tenancy_id, null,
+      array[v_member.group_id, v_member.user_id],
+      parameters => jsonb_build_object('groupName', v_group_name, 'userName', v_user_name)
+    );
+  end if;
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_group_member() is 'Trigger: records who was put into a group or taken out of it, with the names that they had.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_identity()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_kind constant text := tg_argv[0];
+  v_before jsonb;
+  v_after jsonb;
+  v_row jsonb;
+begin
+  if tg_op <> 'INSERT' then
+    v_before := to_jsonb(old);
+  end if;
+  if tg_op <> 'DELETE' then
+    v_after := to_jsonb(new);
+  end if;
+  v_row := coalesce(v_after, v_before);
+  -- Credentials go with their user, which is recorded.
+  if tg_op = 'DELETE' and v_kind in ('SigningKey', 'ApiKey', 'AuthToken')
+    and not exists (select from towpath.user_account u where u.id = v_row ->> 'user_id')
+  then
+    return null;
+  end if;
+  perform towpath.record_audit_event(
+    case tg_op when 'INSERT' then 'create' when 'DELETE' then 'delete' else 'update' end || v_kind,
+    case v_kind when 'Tenancy' then v_row ->> 'id' else v_row ->> 'tenancy_id' end,
+    v_row ->> 'parent_id',
+    array[v_row ->> 'id', v_row ->> 'user_id'],
+    towpath.identity_settings(v_kind, v_before),
+    towpath.identity_settings(v_kind, v_after)
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_identity() is 'Trigger: records every change of tenancies, compartments, users, groups and credentials. Its argument is the kind, as operations of the API have it in their names.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_policy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+  v_before jsonb;
+  v_after jsonb;
+begin
+  if tg_op <> 'INSERT' then
+    v_policy := old;
+    v_before := towpath.policy_settings(v_policy);
+  end if;
+  if tg_op <> 'DELETE' then
+    v_policy := new;
+    v_after := towpath.policy_settings(v_policy);
+  end if;
+  perform towpath.record_audit_event(
+    case tg_op when 'INSERT' then 'createPolicy' when 'DELETE' then 'deletePolicy' else 'updatePolicy' end,
+    v_policy.tenancy_id, v_policy.compartment_id, array[v_policy.id], v_before, v_after
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_policy() is 'Trigger: records every change of a policy.';
 
 CREATE OR REPLACE FUNCTION towpath.audit_queue()
  RETURNS trigger
@@ -1206,6 +1383,54 @@ end;
 $function$;
 
 comment on function towpath.check_new_credential(text,bigint,timestamp with time zone) is 'TP4LE where a user has as many credentials of a kind as it may have, TP400 where a new one would have expired already.';
+
+CREATE OR REPLACE FUNCTION towpath.check_statements(tenancy_id text, compartment_id text, parsed jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_statement jsonb;
+  v_group jsonb;
+  v_place text;
+  v_location jsonb;
+  v_location_id text;
+begin
+  for v_statement, v_place in
+    select s.value, 'statements[' || s.ordinality - 1 || ']: '
+    from jsonb_array_elements(check_statements.parsed) with ordinality s
+  loop
+    for v_group in select g from jsonb_array_elements(v_statement -> 'groups') g loop
+      if not exists (
+        select from towpath.user_group g
+        where g.tenancy_id = check_statements.tenancy_id
+          and (g.name = v_group ->> 'name' or g.id = v_group ->> 'id')
+      ) then
+        perform towpath.fail('TP400', v_place || 'there is no group '
+          || coalesce(v_group ->> 'name', v_group ->> 'id') || ': create it first, or correct the name (case counts)');
+      end if;
+    end loop;
+    v_location := v_statement -> 'location';
+    if v_location ? 'path' then
+      v_location_id := towpath.find_compartment_by_path(
+        check_statements.tenancy_id, array(select jsonb_array_elements_text(v_location -> 'path'))
+      );
+    else
+      v_location_id := coalesce(v_location ->> 'id', check_statements.tenancy_id);
+    end if;
+    -- A compartment elsewhere is answered as one that does not exist: who may manage policies here need not see it.
+    if v_location_id is null or not towpath.is_in_compartment(
+      check_statements.tenancy_id, v_location_id, check_statements.compartment_id
+    ) then
+      perform towpath.fail('TP400', v_place || 'the place must be the compartment of the policy or one in it, and exist; '
+        || 'names go from the root of the tenancy down, as in a:b, and case counts');
+    end if;
+  end loop;
+end;
+$function$;
+
+comment on function towpath.check_statements(text,text,jsonb) is 'TP400 where a parsed statement names a group that does not exist, or a place that is not in the compartment of its policy.';
 
 CREATE OR REPLACE FUNCTION towpath.check_user(tenancy_id text, user_id text)
  RETURNS void
@@ -1584,6 +1809,36 @@ $function$;
 
 comment on function towpath.create_group(text,text) is 'Creates a group of users of a tenancy, with nobody in it, and returns it. TP404 tenancy, TP400 where the name is taken.';
 
+CREATE OR REPLACE FUNCTION towpath.create_policy(tenancy_id text, compartment_id text, name text, description text, statements text[], parsed jsonb)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+begin
+  perform towpath.check_compartment(create_policy.tenancy_id, create_policy.compartment_id);
+  perform towpath.check_statements(create_policy.tenancy_id, create_policy.compartment_id, create_policy.parsed);
+  -- Every pod reads all of them after each change. Two at once may go one beyond, which harms nobody.
+  if (select count(*) from towpath.policy p where p.tenancy_id = create_policy.tenancy_id) >= 500 then
+    perform towpath.fail('TP4LE', 'a tenancy has at most 500 policies: put more statements into one (up to 50), or delete some');
+  end if;
+  insert into towpath.policy as p (id, tenancy_id, compartment_id, name, description, statements, parsed)
+  values (
+    towpath.new_ocid('policy'), create_policy.tenancy_id, create_policy.compartment_id, create_policy.name,
+    coalesce(create_policy.description, ''), create_policy.statements, create_policy.parsed
+  )
+  on conflict on constraint policy_name_is_unique_in_its_tenancy do nothing
+  returning p.* into v_policy;
+  if not found then
+    perform towpath.fail('TP400', 'name: there is a policy named ' || create_policy.name || ' already');
+  end if;
+  return v_policy;
+end;
+$function$;
+
+comment on function towpath.create_policy(text,text,text,text,text[],jsonb) is 'Creates a policy from statements and what was parsed from them, and returns it. TP404 compartment, TP400 name taken, unknown group or place, TP4LE.';
+
 CREATE OR REPLACE FUNCTION towpath.create_queue(tenancy_id text, details jsonb, retry_token text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -1906,19 +2161,12 @@ CREATE OR REPLACE FUNCTION towpath.delete_group(tenancy_id text, group_id text)
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
 AS $function$
-declare
-  v_name text;
 begin
-  perform towpath.begin_revocation(delete_group.tenancy_id);
   delete from towpath.user_group g
   where g.id = delete_group.group_id
-    and g.tenancy_id = delete_group.tenancy_id
-  returning g.name into v_name;
+    and g.tenancy_id = delete_group.tenancy_id;
   if not found then
     perform towpath.fail('TP404', 'group ' || delete_group.group_id || ' does not exist or you may not use it');
-  end if;
-  if v_name = 'Administrators' then
-    perform towpath.fail('TP409', 'the group Administrators cannot be deleted');
   end if;
 exception
   when foreign_key_violation then
@@ -2008,6 +2256,20 @@ end;
 $function$;
 
 comment on function towpath.delete_messages(bigint,bigint,boolean,bigint[],bigint[]) is 'Deletes messages for good. Returns a row per entry, in order: false where the receipt (id, receipt_number) is dead.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_policy(tenancy_id text, policy_id text, if_match text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy := towpath.lock_policy(delete_policy.tenancy_id, delete_policy.policy_id, delete_policy.if_match);
+begin
+  delete from towpath.policy p where p.id = v_policy.id;
+end;
+$function$;
+
+comment on function towpath.delete_policy(text,text,text) is 'Deletes a policy. TP404, TP409, TP412.';
 
 CREATE OR REPLACE FUNCTION towpath.delete_queue(tenancy_id text, queue_ocid text, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -2169,6 +2431,32 @@ $function$;
 
 comment on function towpath.find_compartment(text,text) is 'Returns a compartment of a tenancy. TP404 where there is none.';
 
+CREATE OR REPLACE FUNCTION towpath.find_compartment_by_path(tenancy_id text, path text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_id text := find_compartment_by_path.tenancy_id;
+  v_name text;
+begin
+  foreach v_name in array find_compartment_by_path.path loop
+    select c.id into v_id
+    from towpath.compartment c
+    where c.tenancy_id = find_compartment_by_path.tenancy_id
+      and c.parent_id = v_id
+      and c.name = v_name;
+    if not found then
+      return null;
+    end if;
+  end loop;
+  return v_id;
+end;
+$function$;
+
+comment on function towpath.find_compartment_by_path(text,text[]) is 'Returns the id of the compartment to which these names lead from the root of the tenancy; null where they lead nowhere.';
+
 CREATE OR REPLACE FUNCTION towpath.find_consumer_group(tenancy_id text, consumer_group_ocid text)
  RETURNS towpath.consumer_group
  LANGUAGE plpgsql
@@ -2226,6 +2514,28 @@ end;
 $function$;
 
 comment on function towpath.find_group(text,text) is 'Returns a group of a tenancy. TP404 where there is none.';
+
+CREATE OR REPLACE FUNCTION towpath.find_policy(tenancy_id text, policy_id text)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+begin
+  select p.* into v_policy
+  from towpath.policy p
+  where p.id = find_policy.policy_id
+    and p.tenancy_id = find_policy.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'policy ' || find_policy.policy_id || ' does not exist or you may not see it');
+  end if;
+  return v_policy;
+end;
+$function$;
+
+comment on function towpath.find_policy(text,text) is 'Returns a policy of a tenancy. TP404 where there is none.';
 
 CREATE OR REPLACE FUNCTION towpath.find_queue(tenancy_id text, queue_ocid text)
  RETURNS towpath.queue
@@ -2931,6 +3241,21 @@ $function$;
 
 comment on function towpath.give_lease_back(text,text) is 'Ends a lease early, so that the next pod need not wait for it.';
 
+CREATE OR REPLACE FUNCTION towpath.groups_of_user(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.user_group
+ LANGUAGE sql
+ STABLE ROWS 10
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select g.*
+  from towpath.user_group_member m
+  join towpath.user_group g on g.id = m.group_id
+  where m.tenancy_id = groups_of_user.tenancy_id
+    and m.user_id = groups_of_user.user_id;
+$function$;
+
+comment on function towpath.groups_of_user(text,text) is 'Returns the groups that a user of a tenancy is in.';
+
 CREATE OR REPLACE FUNCTION towpath.has_administrator(tenancy_id text)
  RETURNS boolean
  LANGUAGE sql
@@ -2943,20 +3268,10 @@ AS $function$
     where g.tenancy_id = has_administrator.tenancy_id
       and g.name = 'Administrators'
       and towpath.can_sign_in(m.tenancy_id, m.user_id)
-  ) or (
-    not exists (
-      select from towpath.user_group g
-      where g.tenancy_id = has_administrator.tenancy_id
-        and g.name = 'Administrators'
-    ) and exists (
-      select from towpath.user_account u
-      where u.tenancy_id = has_administrator.tenancy_id
-        and towpath.can_sign_in(u.tenancy_id, u.id)
-    )
   );
 $function$;
 
-comment on function towpath.has_administrator(text) is 'Whether a tenancy has an administrator who can sign in: a member of the group Administrators; where there is no such group, any user.';
+comment on function towpath.has_administrator(text) is 'Whether a tenancy has an administrator who can sign in: a member of the group Administrators, which every tenancy has (0018_policies.sql).';
 
 CREATE OR REPLACE FUNCTION towpath.has_consumer_groups(queue towpath.queue)
  RETURNS boolean
@@ -3005,6 +3320,50 @@ end;
 $function$;
 
 comment on function towpath.hold_user(text,text) is 'Keeps a user until the transaction ends, and makes those who add credentials to it wait for each other. TP404 user.';
+
+CREATE OR REPLACE FUNCTION towpath.identity_settings(kind text, identity jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select jsonb_strip_nulls(case identity_settings.kind
+    when 'Tenancy' then jsonb_build_object('name', identity -> 'name')
+    when 'Compartment' then jsonb_build_object('name', identity -> 'name', 'compartmentId', identity -> 'parent_id')
+    when 'User' then jsonb_build_object('name', identity -> 'name')
+    when 'Group' then jsonb_build_object('name', identity -> 'name')
+    when 'SigningKey' then jsonb_build_object(
+      'fingerprint', identity -> 'fingerprint', 'description', identity -> 'description', 'expiresAt', identity -> 'expires_at'
+    )
+    when 'ApiKey' then jsonb_build_object(
+      'prefix', identity -> 'prefix', 'description', identity -> 'description', 'expiresAt', identity -> 'expires_at'
+    )
+    when 'AuthToken' then jsonb_build_object('description', identity -> 'description', 'expiresAt', identity -> 'expires_at')
+  end);
+$function$;
+
+comment on function towpath.identity_settings(text,jsonb) is 'What the audit log has of a row of identity, named as in the API. By name, so that neither a digest nor a column that is added later gets in by itself.';
+
+CREATE OR REPLACE FUNCTION towpath.is_in_compartment(tenancy_id text, compartment_id text, ancestor_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  with recursive up as (
+    select c.id, c.parent_id
+    from towpath.compartment c
+    where c.tenancy_id = is_in_compartment.tenancy_id
+      and c.id = is_in_compartment.compartment_id
+    union
+    select p.id, p.parent_id
+    from up
+    join towpath.compartment p on p.tenancy_id = is_in_compartment.tenancy_id and p.id = up.parent_id
+  )
+  select exists (select from up where up.id = is_in_compartment.ancestor_id);
+$function$;
+
+comment on function towpath.is_in_compartment(text,text,text) is 'Whether a compartment is another one of the same tenancy, or in it, however deep.';
 
 CREATE OR REPLACE FUNCTION towpath.issue_api_key(tenancy_name text, user_name text, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS text
@@ -3337,6 +3696,24 @@ $function$;
 
 comment on function towpath.list_groups(text,text,text,text,integer) is 'Lists the groups of a tenancy by name, after a name (null: from the start): the one with this name (null: all), those that a user is in (null: all).';
 
+CREATE OR REPLACE FUNCTION towpath.list_policies(tenancy_id text, compartment_id text DEFAULT NULL::text, name text DEFAULT NULL::text, after_name text DEFAULT NULL::text, max_policies integer DEFAULT 100)
+ RETURNS SETOF towpath.policy
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select p.*
+  from towpath.policy p
+  where p.tenancy_id = list_policies.tenancy_id
+    and (list_policies.compartment_id is null or p.compartment_id = list_policies.compartment_id)
+    and (list_policies.name is null or p.name = list_policies.name)
+    and (list_policies.after_name is null or p.name > list_policies.after_name)
+  order by p.name
+  limit list_policies.max_policies;
+$function$;
+
+comment on function towpath.list_policies(text,text,text,text,integer) is 'Returns policies of a tenancy, filtered (null: not), by name, after the cursor, at most max_policies.';
+
 CREATE OR REPLACE FUNCTION towpath.list_queues(tenancy_id text, compartment_id text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, queue_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_id bigint DEFAULT NULL::bigint, max_queues integer DEFAULT 100)
  RETURNS SETOF towpath.queue
  LANGUAGE plpgsql
@@ -3463,6 +3840,35 @@ $function$;
 
 comment on function towpath.list_work_requests(text,text,text,bigint,integer) is 'Returns work requests of a tenancy, newest first, filtered (null: not), older than the cursor, at most max_requests.';
 
+CREATE OR REPLACE FUNCTION towpath.load_policies(tenancy_id text, known_version bigint, OUT version bigint, OUT compartments jsonb, OUT policies jsonb)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select
+    v.version,
+    case when v.version is distinct from load_policies.known_version then (
+      select coalesce(jsonb_agg(jsonb_build_object('id', c.id, 'parentId', c.parent_id, 'name', c.name)), '[]')
+      from towpath.compartment c
+      where c.tenancy_id = load_policies.tenancy_id
+    ) end,
+    case when v.version is distinct from load_policies.known_version then (
+      select coalesce(jsonb_agg(
+        jsonb_build_object(
+          'id', p.id, 'name', p.name, 'compartmentId', p.compartment_id, 'statements', p.statements, 'parsed', p.parsed
+        )
+        order by p.time_created, p.id
+      ), '[]')
+      from towpath.policy p
+      where p.tenancy_id = load_policies.tenancy_id
+    ) end
+  from towpath.access_version v
+  where v.tenancy_id = load_policies.tenancy_id;
+$function$;
+
+comment on function towpath.load_policies(text,bigint) is 'Returns the compartments and policies of a tenancy with their version; where that is the known one, nothing but the version. All nulls where there is no such tenancy.';
+
 CREATE OR REPLACE FUNCTION towpath.lock_consumer_group(tenancy_id text, consumer_group_ocid text, if_match text)
  RETURNS towpath.consumer_group
  LANGUAGE plpgsql
@@ -3495,6 +3901,32 @@ $function$;
 
 comment on function towpath.lock_consumer_group(text,text,text) is 'Locks a consumer group for a change and returns it. TP404 where there is none, TP412 where if_match (null: any) is not its version, TP409 where it is being deleted.';
 
+CREATE OR REPLACE FUNCTION towpath.lock_policy(tenancy_id text, policy_id text, if_match text)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+begin
+  select p.* into v_policy
+  from towpath.policy p
+  where p.id = lock_policy.policy_id
+    and p.tenancy_id = lock_policy.tenancy_id
+  for update;
+  if not found then
+    perform towpath.fail('TP404', 'policy ' || lock_policy.policy_id || ' does not exist or you may not see it');
+  elsif lock_policy.if_match <> '*' and lock_policy.if_match <> v_policy.version::text then
+    perform towpath.fail('TP412', 'the policy was changed meanwhile: its ETag is ' || v_policy.version || ' now');
+  elsif v_policy.is_protected then
+    perform towpath.fail('TP409', 'this policy of the group Administrators cannot be changed or deleted, so that somebody may repair the others');
+  end if;
+  return v_policy;
+end;
+$function$;
+
+comment on function towpath.lock_policy(text,text,text) is 'Locks a policy for a change and returns it. TP404 where there is none, TP412 where if_match (null: any) is not its version, TP409 for the one of the group Administrators.';
+
 CREATE OR REPLACE FUNCTION towpath.lock_queue(tenancy_id text, queue_ocid text, if_match text)
  RETURNS towpath.queue
  LANGUAGE plpgsql
@@ -3522,6 +3954,48 @@ end;
 $function$;
 
 comment on function towpath.lock_queue(text,text,text) is 'Locks the queue''s row for a change and returns it. TP404 where there is none, TP412 where if_match (null: any) is not its version, TP409 where it is being deleted.';
+
+CREATE OR REPLACE FUNCTION towpath.make_administrators(tenancy_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group_id text;
+begin
+  insert into towpath.user_group as g (id, tenancy_id, name)
+  values (towpath.new_ocid('group'), make_administrators.tenancy_id, 'Administrators')
+  on conflict on constraint user_group_name_is_unique_in_its_tenancy do nothing;
+  select g.id into v_group_id
+  from towpath.user_group g
+  where g.tenancy_id = make_administrators.tenancy_id
+    and g.name = 'Administrators';
+  insert into towpath.policy (id, tenancy_id, compartment_id, name, description, statements, parsed, is_protected)
+  values (
+    towpath.new_ocid('policy'), make_administrators.tenancy_id, make_administrators.tenancy_id, 'Tenant Admin Policy',
+    'Lets administrators do everything. Cannot be changed.',
+    array['allow group Administrators to manage all-resources in tenancy'],
+    '[{"groups": [{"name": "Administrators"}], "verb": "manage", "resourceType": "all-resources", "location": {}}]', true
+  )
+  on conflict on constraint policy_name_is_unique_in_its_tenancy do nothing;
+  return v_group_id;
+end;
+$function$;
+
+comment on function towpath.make_administrators(text) is 'Makes the group Administrators of a tenancy and the policy that lets it do everything, where they are missing, and returns the group''s id.';
+
+CREATE OR REPLACE FUNCTION towpath.make_administrators_of_new_tenancy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.make_administrators(new.tenancy_id);
+  return null;
+end;
+$function$;
+
+comment on function towpath.make_administrators_of_new_tenancy() is 'Trigger function: a tenancy, by whatever way it was made, has a group that may do everything in it.';
 
 CREATE OR REPLACE FUNCTION towpath.message_delays_are_due()
  RETURNS boolean
@@ -3965,6 +4439,35 @@ end;
 $function$;
 
 comment on function towpath.peek_messages(bigint,bigint,boolean,text,bigint[],jsonpath,timestamp with time zone,timestamp with time zone,text,integer,integer,integer) is 'Shows messages (dead_letter: dead letters) and changes nothing: no delivery, no lock. All conditions must hold (null: any): channel_id ('''' is the queue itself), ids, filter_path (a predicate on properties, such as $.kind == "invoice"), created_after (included) and created_before (not included). One call examines at most max_examined messages and returns at most max_messages of them, in max_bytes but always one. The last row has next_cursor: give it as after_cursor to go on, until it is null; where nothing was found and there is more, one row has nothing but that. Without a channel in the order of ids, each message once; with a channel and without ids in the order of visible_after, where one that is delivered meanwhile may come again or be missed. TP404 queue, group; TP400.';
+
+CREATE OR REPLACE FUNCTION towpath.policy_settings(policy towpath.policy)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select jsonb_build_object(
+    'name', (policy).name,
+    'compartmentId', (policy).compartment_id,
+    'description', (policy).description,
+    'statements', (policy).statements
+  );
+$function$;
+
+comment on function towpath.policy_settings(towpath.policy) is 'The settings of a policy as the audit log has them, named as in the API.';
+
+CREATE OR REPLACE FUNCTION towpath.protect_administrators()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.fail('TP409', 'the group Administrators can be neither renamed nor deleted: its policy names it');
+  return null;
+end;
+$function$;
+
+comment on function towpath.protect_administrators() is 'Trigger function: refuses what would leave a tenancy without a group that may do everything. TP409.';
 
 CREATE OR REPLACE FUNCTION towpath.purge_queue(tenancy_id text, queue_ocid text, details jsonb, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -4631,6 +5134,31 @@ end;
 $function$;
 
 comment on function towpath.queues_with_timed_out_deliveries(integer) is 'Returns queues in which a last allowed delivery has timed out, for sweep_timed_out_deliveries.';
+
+CREATE OR REPLACE FUNCTION towpath.raise_access_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_tenancy_id text;
+begin
+  -- In one order, so that two statements that change several tenancies do not wait for each other.
+  for v_tenancy_id in
+    select distinct c.tenancy_id from changed c order by 1
+  loop
+    insert into towpath.access_version as v (tenancy_id)
+    values (v_tenancy_id)
+    on conflict on constraint access_version_pkey do update set version = v.version + 1;
+    -- Sent from here and not by the pod, because who may do what is changed by SQL too, and so rarely that the cost of a
+    -- notification, a lock at the commit, is none.
+    perform pg_notify('towpath', json_build_object('t', 'policies', 'id', v_tenancy_id)::text);
+  end loop;
+  return null;
+end;
+$function$;
+
+comment on function towpath.raise_access_version() is 'Trigger function: notes for each tenancy with changed rows that its pods must read its policies again, and tells them.';
 
 CREATE OR REPLACE FUNCTION towpath.ranges_with_expired_messages(max_ranges integer DEFAULT 100)
  RETURNS TABLE(queue_id bigint, consumer_group_id bigint)
@@ -6304,6 +6832,36 @@ end;
 $function$;
 
 comment on function towpath.update_messages(bigint,bigint,boolean,bigint[],bigint[],integer[]) is 'Sets how many seconds from now (0: none) each message stays hidden, at most until it expires. Returns a row per entry, in order: updated is false where the receipt (id, receipt_number) is dead.';
+
+CREATE OR REPLACE FUNCTION towpath.update_policy(tenancy_id text, policy_id text, name text, description text, statements text[], parsed jsonb, if_match text)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy := towpath.lock_policy(update_policy.tenancy_id, update_policy.policy_id, update_policy.if_match);
+  v_now timestamptz := clock_timestamp();
+begin
+  if update_policy.parsed is not null then
+    perform towpath.check_statements(v_policy.tenancy_id, v_policy.compartment_id, update_policy.parsed);
+  end if;
+  update towpath.policy p
+  set name = coalesce(update_policy.name, p.name),
+    description = coalesce(update_policy.description, p.description),
+    statements = coalesce(update_policy.statements, p.statements),
+    parsed = coalesce(update_policy.parsed, p.parsed),
+    time_updated = v_now,
+    version = p.version + 1
+  where p.id = v_policy.id
+  returning p.* into v_policy;
+  return v_policy;
+exception
+  when unique_violation then
+    perform towpath.fail('TP400', 'name: there is a policy named ' || update_policy.name || ' already');
+end;
+$function$;
+
+comment on function towpath.update_policy(text,text,text,text,text[],jsonb,text) is 'Changes what is not null of a policy (statements and parsed together) and returns it. TP404, TP409, TP412, TP400.';
 
 CREATE OR REPLACE FUNCTION towpath.update_queue(tenancy_id text, queue_ocid text, changes jsonb, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
