@@ -88,6 +88,20 @@ $$;
 comment on function towpath.find_stomp_login(text, text, bytea) is
 'Returns the auth token with this SHA-256 if it belongs to the user of that name in the tenancy of that name and has not expired; no row otherwise.';
 
+create function towpath.find_user_by_name(tenancy_name text, user_name text, out tenancy_id text, out user_id text)
+language sql
+stable
+set search_path = towpath, pg_temp
+as $$
+  select t.id, u.id
+  from towpath.tenancy t
+  left join towpath.user_account u on u.tenancy_id = t.id and u.name = find_user_by_name.user_name
+  where t.name = find_user_by_name.tenancy_name;
+$$;
+
+comment on function towpath.find_user_by_name(text, text) is
+'Returns the ids of a tenancy and of a user of it, for whoever comes with a token of an issuer; user_id is null where there is no such user, both where there is no such tenancy.';
+
 -- Telling the pods ---------------------------------------------------------------------------------------------------
 
 create function towpath.notify_identity_changed()
@@ -137,6 +151,30 @@ for each row execute function towpath.notify_identity_changed();
 create trigger tell_pods_of_changed_auth_token
 after update of digest, expires_at on towpath.auth_token
 for each row execute function towpath.notify_identity_changed();
+
+-- Who comes with a token of an issuer may have no credential that would be deleted too.
+create function towpath.notify_user_gone()
+returns trigger
+language plpgsql
+set search_path = towpath, pg_temp
+as $$
+begin
+  perform pg_notify(
+    'towpath', json_build_object('t', 'identity', 'tenancyId', old.tenancy_id, 'userId', old.id)::text
+  );
+  return null;
+end;
+$$;
+
+comment on function towpath.notify_user_gone() is 'Tells all pods, at the commit, to forget a user that is gone or has another name.';
+
+create trigger tell_pods_of_deleted_user
+after delete on towpath.user_account
+for each row execute function towpath.notify_user_gone();
+
+create trigger tell_pods_of_renamed_user
+after update of name on towpath.user_account
+for each row execute function towpath.notify_user_gone();
 
 -- What a user may do follows from the groups it is in.
 create trigger tell_pods_of_changed_membership

@@ -146,6 +146,22 @@ $$;
 
 comment on function towpath.groups_of_user(text, text) is 'Returns the groups that a user of a tenancy is in.';
 
+create function towpath.groups_named(tenancy_id text, names text[])
+returns setof towpath.user_group
+language sql
+stable
+rows 10
+set search_path = towpath, pg_temp
+as $$
+  select g.*
+  from towpath.user_group g
+  where g.tenancy_id = groups_named.tenancy_id
+    and g.name = any (groups_named.names);
+$$;
+
+comment on function towpath.groups_named(text, text[]) is
+'Returns those of the named groups that a tenancy has, for callers whose token tells their groups.';
+
 -- Managing -----------------------------------------------------------------------------------------------------------
 
 create function towpath.find_compartment_by_path(tenancy_id text, path text[])

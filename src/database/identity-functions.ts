@@ -56,6 +56,20 @@ export interface CredentialRow {
   readonly digest: Buffer;
 }
 
+/** A user as an issuer's token names it. */
+export interface UserName {
+  readonly tenancyName: string;
+  readonly userName: string;
+}
+
+/** A tenancy, and its user of that name; null where it has none. */
+export interface NamedUserRow {
+  readonly tenancy_name: string;
+  readonly user_name: string;
+  readonly tenancy_id: string;
+  readonly user_id: string | null;
+}
+
 /** A login that was right, as it was asked for, and whose it is. */
 export interface StompLoginRow extends CredentialRow {
   readonly tenancy_name: string;
@@ -107,6 +121,14 @@ const FIND_STOMP_LOGINS: Statement = {
     cross join lateral towpath.find_stomp_login(wanted.tenancy_name, wanted.user_name, wanted.digest) k`,
 };
 
+const FIND_USERS_BY_NAME: Statement = {
+  name: 'find_users_by_name',
+  text: `select wanted.tenancy_name, wanted.user_name, f.tenancy_id, f.user_id
+    from unnest($1::text[], $2::text[]) as wanted (tenancy_name, user_name)
+    cross join lateral towpath.find_user_by_name(wanted.tenancy_name, wanted.user_name) f
+    where f.tenancy_id is not null`,
+};
+
 const RECORD_USES = {
   name: 'record_credential_uses',
   text: 'select towpath.record_credential_uses($1, $2, $3) as recorded',
@@ -141,6 +163,14 @@ export class IdentityFunctions {
       logins.map((login) => login.tenancyName),
       logins.map((login) => login.userName),
       logins.map((login) => login.digest),
+    ]);
+  }
+
+  /** Those among the names whose tenancy exists, in no particular order. */
+  async findUsersByName(names: readonly UserName[]): Promise<NamedUserRow[]> {
+    return this.database.run<NamedUserRow>(FIND_USERS_BY_NAME, [
+      names.map(({ tenancyName }) => tenancyName),
+      names.map(({ userName }) => userName),
     ]);
   }
 

@@ -57,6 +57,7 @@ const LOAD = {
   text: 'select version, compartments, policies from towpath.load_policies($1, $2)',
 };
 const GROUPS = { name: 'groups_of_user', text: 'select id, name from towpath.groups_of_user($1, $2)' };
+const GROUPS_NAMED = { name: 'groups_named', text: 'select id, name from towpath.groups_named($1, $2)' };
 const CHECK_USER = { name: 'check_user', text: 'select from towpath.check_user($1, $2)' };
 const FIND = { name: 'find_policy', text: `select ${POLICY} from towpath.find_policy($1, $2) p` };
 const LIST = {
@@ -88,6 +89,14 @@ export class PolicyFunctions {
 
   async groupsOfUser(tenancyId: string, userId: string): Promise<{ readonly id: string; readonly name: string }[]> {
     return this.database.run<{ id: string; name: string }>(GROUPS, [tenancyId, userId]);
+  }
+
+  /** Those of the named groups that there are. */
+  async groupsNamed(
+    tenancyId: string,
+    names: readonly string[],
+  ): Promise<{ readonly id: string; readonly name: string }[]> {
+    return this.database.run<{ id: string; name: string }>(GROUPS_NAMED, [tenancyId, names]);
   }
 
   /** TP404 where the tenancy has no such user. */

@@ -6,21 +6,29 @@ import {
   type SigningKeyName,
   type SigningKeyRow,
   type StompLogin,
+  type UserName,
 } from '../database/identity-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import { digestOfApiKey, digestsOfPasscode } from './api-key.js';
 import type { Caller } from './caller.js';
 import { CredentialCache } from './credential-cache.js';
 import { CredentialUses } from './credential-uses.js';
+import { looksLikeJwt, OidcTokens } from './oidc-tokens.js';
 import { readSignature, singleHeader, verifySignature, type SignedRequest } from './request-signature.js';
 
 type Found = Omit<Caller, 'credential' | 'request'>;
+interface NamedUser {
+  readonly tenancyId: string;
+  /** Null: the tenancy has no user of that name. */
+  readonly userId: string | null;
+}
 
-const BEARER = /^Bearer[ \t]+([\x21-\x7e]{1,4096})$/i;
+// Tokens that tell many groups are long; all headers of a request have 16 KiB.
+const BEARER = /^Bearer[ \t]+([\x21-\x7e]{1,12000})$/i;
 // Nothing of which part was wrong: who guesses learns nothing from it.
 const NOT_AUTHENTICATED =
   'The request has no credentials that are valid here. Sign it with an API signing key (OCI request signature), ' +
-  'or send an API key as "Authorization: Bearer towpath_..."';
+  'or send an API key, or a token of the OIDC issuer that is configured, as "Authorization: Bearer ..."';
 const STOMP_NOT_AUTHENTICATED =
   'login and passcode are not valid here: the login is <tenancy name>/<user name>, the passcode an auth token or its base64';
 
@@ -34,11 +42,14 @@ export class AuthenticationService {
   private readonly signingKeys: CredentialCache<SigningKeyName, KeyObject>;
   private readonly apiKeys: CredentialCache<Buffer, Found>;
   private readonly stompLogins: CredentialCache<StompLogin, Found>;
+  private readonly users: CredentialCache<UserName, NamedUser>;
 
   constructor(
     functions: IdentityFunctions,
     /** Null: nobody wants to know what was used. */
     @Inject(CredentialUses) private readonly uses: Pick<CredentialUses, 'note'> | null = null,
+    /** Null: only what the database knows is a credential. */
+    @Inject(OidcTokens) private readonly tokens: Pick<OidcTokens, 'verify'> | null = null,
   ) {
     this.signingKeys = new CredentialCache(async (names) => {
       const rows = await functions.findSigningKeys(names);
@@ -54,6 +65,15 @@ export class AuthenticationService {
       const rows = await functions.findApiKeys(digests);
       return new Map(rows.map((row) => [row.digest.toString('base64'), toFound(row)]));
     });
+    this.users = new CredentialCache(async (names) => {
+      const rows = await functions.findUsersByName(names);
+      return new Map(
+        rows.map((row) => [
+          nameOfUser({ tenancyName: row.tenancy_name, userName: row.user_name }),
+          { tenancyId: row.tenancy_id, userId: row.user_id },
+        ]),
+      );
+    });
     this.stompLogins = new CredentialCache(async (logins) => {
       const rows = await functions.findStompLogins(logins);
       return new Map(
@@ -66,8 +86,8 @@ export class AuthenticationService {
   }
 
   /**
-   * The caller of a request, by its OCI request signature or its bearer API key. Throws NotAuthenticated, with one text
-   * for whatever was wrong except the date of a signature that is otherwise valid; ServiceUnavailable without a database.
+   * The caller of a request, by its OCI request signature, its bearer API key or its OIDC token. Throws NotAuthenticated, with one text
+   * for whatever was wrong except the date of a signature that is otherwise valid; ServiceUnavailable without a database, or an issuer.
    */
   async authenticate(request: SignedRequest): Promise<Caller> {
     const authorization = singleHeader(request.rawHeaders, 'authorization') ?? '';
@@ -99,7 +119,7 @@ export class AuthenticationService {
   /** Looks everything of this user up again; null: of everybody, because a notification may have been missed. */
   forget(user: { readonly tenancyId: string; readonly userId: string } | null): void {
     if (user === null) {
-      for (const cache of [this.signingKeys, this.apiKeys, this.stompLogins]) cache.forget();
+      for (const cache of [this.signingKeys, this.apiKeys, this.stompLogins, this.users]) cache.forget();
       return;
     }
     const { tenancyId, userId } = user;
@@ -107,6 +127,7 @@ export class AuthenticationService {
     this.signingKeys.forget((name) => name.startsWith(`${tenancyId}/${userId}/`));
     this.apiKeys.forget(isTheirs);
     this.stompLogins.forget(isTheirs);
+    this.users.forget((_, found) => found.tenancyId === tenancyId && found.userId === userId);
   }
 
   private async authenticateSignature(request: SignedRequest): Promise<Caller> {
@@ -129,11 +150,27 @@ export class AuthenticationService {
   }
 
   private async authenticateToken(token: string): Promise<Caller> {
+    if (looksLikeJwt(token)) return this.authenticateJwt(token);
     const digest = digestOfApiKey(token);
     const found = digest === null ? null : await this.apiKeys.get(digest.toString('base64'), digest);
     if (found === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
     this.uses?.note('api-key', found.credentialId);
     return { ...found, credential: 'api-key' };
+  }
+
+  /** A user of the database, or one who is known by the token only, with the groups that it tells. */
+  private async authenticateJwt(token: string): Promise<Caller> {
+    const claims = await this.tokens?.verify(token);
+    if (claims === undefined || claims === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
+    const { tenancyName, userName, groups, subject } = claims;
+    const found = await this.users.get(nameOfUser({ tenancyName, userName }), { tenancyName, userName });
+    const credential = { credential: 'oidc', credentialId: subject } as const;
+    if (found !== null && groups !== null) {
+      const userId = `oidc/${encodeURIComponent(userName)}`;
+      return { tenancyId: found.tenancyId, userId, groups, ...credential };
+    }
+    if (found === null || found.userId === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
+    return { tenancyId: found.tenancyId, userId: found.userId, ...credential };
   }
 
   /** A key that cannot be read is logged and treated as missing: it must not fail others that were looked up with it. */
@@ -151,6 +188,11 @@ export class AuthenticationService {
 
 function toFound(row: CredentialRow): Found {
   return { tenancyId: row.tenancy_id, userId: row.user_id, credentialId: row.id };
+}
+
+function nameOfUser({ tenancyName, userName }: UserName): string {
+  // A tenancy's name has no slash.
+  return `${tenancyName}/${userName}`;
 }
 
 function nameOfSigningKey(name: SigningKeyName): string {

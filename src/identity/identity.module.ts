@@ -3,10 +3,11 @@ import { IdentityFunctions } from '../database/identity-functions.js';
 import { AuthenticationGuard } from './authentication.guard.js';
 import { AuthenticationService } from './authentication.service.js';
 import { CredentialUses } from './credential-uses.js';
+import { OidcTokens } from './oidc-tokens.js';
 
-/** Who is calling. Needs a global module that provides Database. */
+/** Who is calling. Needs a global module that provides Database and the configuration. */
 @Module({
-  providers: [IdentityFunctions, CredentialUses, AuthenticationService, AuthenticationGuard],
+  providers: [IdentityFunctions, CredentialUses, OidcTokens, AuthenticationService, AuthenticationGuard],
   exports: [IdentityFunctions, AuthenticationService, AuthenticationGuard],
 })
 export class IdentityModule {}

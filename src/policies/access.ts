@@ -15,6 +15,8 @@ const OLD_AFTER_MS = 2000;
 const MAX_TENANCIES = 1000;
 const MAX_USERS = 10_000;
 
+type User = Pick<Caller, 'tenancyId' | 'userId' | 'groups'>;
+
 interface Known {
   /** Null: there is no such tenancy. */
   readonly policies: TenancyPolicies | null;
@@ -63,7 +65,7 @@ export class Access implements OnApplicationShutdown {
   async may(caller: Caller, target: Target, permission = caller.permission): Promise<boolean> {
     if (permission === undefined) return false;
     if (this.rightsFromMemory(caller)?.may(permission, target) === true) return true;
-    return (await this.rightsOf(caller.tenancyId, caller.userId)).may(permission, target);
+    return (await this.rightsOf(caller)).may(permission, target);
   }
 
   /** As `may`, for every put and get: where the answer is known this costs some look-ups in memory, and no promise. */
@@ -88,7 +90,7 @@ export class Access implements OnApplicationShutdown {
     targetOf: (thing: Thing) => Target,
     permissionFor: (thing?: Thing) => Permission | undefined = () => caller.permission,
   ): Promise<((thing: Thing) => boolean) | null> {
-    const rights = await this.rightsOf(caller.tenancyId, caller.userId);
+    const rights = await this.rightsOf(caller);
     const weakest = permissionFor();
     const might = weakest !== undefined && rights.mightIn(weakest, compartmentId);
     if (!might && compartmentId !== undefined) throw missingCompartment(compartmentId);
@@ -104,7 +106,7 @@ export class Access implements OnApplicationShutdown {
     target: Target,
   ): Promise<{ readonly rules: readonly Rule[]; readonly compartmentExists: boolean }> {
     const { policies } = await this.load(tenancyId);
-    const rights = await this.rightsOf(tenancyId, userId);
+    const rights = await this.rightsOf({ tenancyId, userId });
     return {
       rules: rights.allowing(permission, target),
       compartmentExists: policies?.has(target.compartmentId) === true,
@@ -119,7 +121,8 @@ export class Access implements OnApplicationShutdown {
   }
 
   /** Null where they are not known, or too old to say yes. */
-  private rightsFromMemory({ tenancyId, userId }: Caller): Rights | null {
+  private rightsFromMemory(caller: User): Rights | null {
+    const { tenancyId } = caller;
     const known = this.known.get(tenancyId);
     if (known === undefined) return null;
     const age = performance.now() - known.asked;
@@ -128,20 +131,26 @@ export class Access implements OnApplicationShutdown {
       // Whoever has to wait for an answer is told if there is none.
       this.load(tenancyId).catch(() => undefined);
     }
-    return known.rights.get(userId) ?? null;
+    return known.rights.get(nameOf(caller)) ?? null;
   }
 
   /** As the database has them now. */
-  private async rightsOf(tenancyId: string, userId: string): Promise<Rights> {
+  private async rightsOf(caller: User): Promise<Rights> {
+    const { tenancyId, userId, groups } = caller;
+    const name = nameOf(caller);
     const known = await this.load(tenancyId);
     const { policies, rights } = known;
-    const before = rights.get(userId);
+    const before = rights.get(name);
     if (before !== undefined) return before;
     if (policies === null) return new Rights(new TenancyPolicies(tenancyId, [], []), []);
     // Read after the policies, so they are not older than these; where they are younger, the version says so soon.
-    const made = new Rights(policies, await this.functions.groupsOfUser(tenancyId, userId));
+    const found =
+      groups === undefined
+        ? await this.functions.groupsOfUser(tenancyId, userId)
+        : await this.functions.groupsNamed(tenancyId, groups);
+    const made = new Rights(policies, found);
     if (rights.size >= MAX_USERS) rights.clear();
-    rights.set(userId, made);
+    rights.set(name, made);
     return made;
   }
 
@@ -195,6 +204,11 @@ export class Access implements OnApplicationShutdown {
     this.changed.set(tenancyId, performance.now());
     if (known !== undefined) known.asked = -Infinity;
   }
+}
+
+/** The same user has other rights with a token that tells other groups. No user's id and no group's name has a NUL. */
+function nameOf({ userId, groups }: User): string {
+  return groups === undefined ? userId : [userId, ...groups].join('\0');
 }
 
 /** Worded as towpath.check_compartment does. */

@@ -39,7 +39,7 @@ describe("the README's configuration table", () => {
     const value =
       name === 'DATABASE_URL'
         ? 'postgres://somebody@somewhere/something'
-        : name.endsWith('_URL') || name.endsWith('_ORIGINS')
+        : name.endsWith('_URL') || name.endsWith('_ORIGINS') || name.endsWith('_ISSUER')
           ? 'https://queues.example.com'
           : name.endsWith('_FILE')
             ? '/run/secrets/file'

@@ -483,6 +483,8 @@ create table towpath.user_account (
 
 comment on table towpath.user_account is 'One row per user of a tenancy.';
 
+CREATE TRIGGER tell_pods_of_deleted_user AFTER DELETE ON towpath.user_account FOR EACH ROW EXECUTE FUNCTION towpath.notify_user_gone();
+CREATE TRIGGER tell_pods_of_renamed_user AFTER UPDATE OF name ON towpath.user_account FOR EACH ROW EXECUTE FUNCTION towpath.notify_user_gone();
 CREATE TRIGGER user_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.user_account FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('User');
 
 create table towpath.user_group (
@@ -2664,6 +2666,20 @@ $function$;
 
 comment on function towpath.find_user(text,text) is 'Returns a user of a tenancy. TP404 where there is none.';
 
+CREATE OR REPLACE FUNCTION towpath.find_user_by_name(tenancy_name text, user_name text, OUT tenancy_id text, OUT user_id text)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select t.id, u.id
+  from towpath.tenancy t
+  left join towpath.user_account u on u.tenancy_id = t.id and u.name = find_user_by_name.user_name
+  where t.name = find_user_by_name.tenancy_name;
+$function$;
+
+comment on function towpath.find_user_by_name(text,text) is 'Returns the ids of a tenancy and of a user of it, for whoever comes with a token of an issuer; user_id is null where there is no such user, both where there is no such tenancy.';
+
 CREATE OR REPLACE FUNCTION towpath.find_work_request(tenancy_id text, work_request_ocid text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -3240,6 +3256,20 @@ AS $function$
 $function$;
 
 comment on function towpath.give_lease_back(text,text) is 'Ends a lease early, so that the next pod need not wait for it.';
+
+CREATE OR REPLACE FUNCTION towpath.groups_named(tenancy_id text, names text[])
+ RETURNS SETOF towpath.user_group
+ LANGUAGE sql
+ STABLE ROWS 10
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select g.*
+  from towpath.user_group g
+  where g.tenancy_id = groups_named.tenancy_id
+    and g.name = any (groups_named.names);
+$function$;
+
+comment on function towpath.groups_named(text,text[]) is 'Returns those of the named groups that a tenancy has, for callers whose token tells their groups.';
 
 CREATE OR REPLACE FUNCTION towpath.groups_of_user(tenancy_id text, user_id text)
  RETURNS SETOF towpath.user_group
@@ -4197,6 +4227,21 @@ end;
 $function$;
 
 comment on function towpath.notify_identity_changed() is 'Tells all pods, at the commit, to forget what they know of a user. In triggers and not in the functions below, so that a delete at psql revokes as fast.';
+
+CREATE OR REPLACE FUNCTION towpath.notify_user_gone()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform pg_notify(
+    'towpath', json_build_object('t', 'identity', 'tenancyId', old.tenancy_id, 'userId', old.id)::text
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.notify_user_gone() is 'Tells all pods, at the commit, to forget a user that is gone or has another name.';
 
 CREATE OR REPLACE FUNCTION towpath.notify_visible(queue_id bigint, consumer_group_ids bigint[], channel_ids text[])
  RETURNS void
