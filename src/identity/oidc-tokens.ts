@@ -1,6 +1,6 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import { jwtVerify, type JWTPayload } from 'jose';
-import { CONFIGURATION, type Configuration } from '../config/environment.js';
+import type { Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
 import { IssuerKeys, IssuerUnavailable } from './issuer-keys.js';
 
@@ -34,13 +34,12 @@ export function looksLikeJwt(token: string): boolean {
 }
 
 /** Verifies bearer tokens of the OIDC issuer that the configuration names. */
-@Injectable()
 export class OidcTokens {
   private readonly logger = new Logger(OidcTokens.name);
   private readonly keys: IssuerKeys | null;
 
   constructor(
-    @Inject(CONFIGURATION) private readonly configuration: OidcConfiguration,
+    private readonly configuration: OidcConfiguration,
     keys: IssuerKeys | null = null,
   ) {
     const { oidcIssuer } = configuration;

@@ -41,7 +41,7 @@ describe("the README's configuration table", () => {
         ? 'postgres://somebody@somewhere/something'
         : name.endsWith('_URL') || name.endsWith('_ORIGINS') || name.endsWith('_ISSUER')
           ? 'https://queues.example.com'
-          : name.endsWith('_FILE')
+          : /_(?:FILE|AUDIENCE|CLAIM)$/.test(name)
             ? '/run/secrets/file'
             : 123_456;
     expect(told({})).not.toContain(value);
@@ -66,7 +66,7 @@ describe("the README's configuration table", () => {
     const numbers = rows.filter(
       (row) =>
         (/^\d+$/.test(row.default) && row.values !== '0 or 1') ||
-        (row.default === '' && !/_(?:URL|FILE|ORIGINS)$/.test(row.name)),
+        (row.default === '' && !/_(?:URL|FILE|ORIGINS|ISSUER|AUDIENCE|CLAIM)$/.test(row.name)),
     );
     expect(ranges.map(({ name }) => name)).toEqual(numbers.map(({ name }) => name));
     const units: readonly (readonly [string, string])[] = [

@@ -20,6 +20,7 @@ import type { FastifyReply } from 'fastify';
 import { Database } from '../../src/database/database.js';
 import { IdentityFunctions } from '../../src/database/identity-functions.js';
 import { toServiceError } from '../../src/errors/catalogue.js';
+import { CONFIGURATION, readConfiguration } from '../../src/config/environment.js';
 import { AuthenticationGuard } from '../../src/identity/authentication.guard.js';
 import type { Caller } from '../../src/identity/caller.js';
 import { IdentityModule } from '../../src/identity/identity.module.js';
@@ -119,7 +120,13 @@ describe('the guard', () => {
   beforeAll(async () => {
     test = await createTestDatabase();
     @Global()
-    @Module({ providers: [{ provide: Database, useValue: test.database }], exports: [Database] })
+    @Module({
+      providers: [
+        { provide: Database, useValue: test.database },
+        { provide: CONFIGURATION, useValue: readConfiguration({}) },
+      ],
+      exports: [Database, CONFIGURATION],
+    })
     class DatabaseModule {}
     @Module({
       imports: [DatabaseModule, IdentityModule],
