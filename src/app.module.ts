@@ -15,6 +15,7 @@ import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
 import { RedriveBatches } from './dead-letters/redrive-batches.js';
 import { EncryptionFunctions } from './database/encryption-functions.js';
+import { IdentityAdminFunctions } from './database/identity-admin-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
 import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
@@ -22,6 +23,7 @@ import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
 import { PeekFunctions } from './database/peek-functions.js';
 import { RedriveFunctions } from './database/redrive-functions.js';
+import { PolicyFunctions } from './database/policy-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
@@ -35,6 +37,13 @@ import { FairTurns } from './fairness/fair-turns.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
 import { IdentityModule } from './identity/identity.module.js';
 import { CallerConnections } from './limits/caller-connections.js';
+import { Revocations } from './identity/revocations.js';
+import { CompartmentsController } from './identity-admin/compartments.controller.js';
+import { CredentialsController } from './identity-admin/credentials.controller.js';
+import { CredentialsService } from './identity-admin/credentials.service.js';
+import { GroupsController } from './identity-admin/groups.controller.js';
+import { IdentityService } from './identity-admin/identity.service.js';
+import { UsersController } from './identity-admin/users.controller.js';
 import { LivePods } from './limits/live-pods.js';
 import { RateLimits } from './limits/rate-limits.js';
 import { Refusals } from './limits/refusals.js';
@@ -58,6 +67,10 @@ import { HealthController } from './operations/health.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Metrics } from './operations/metrics.js';
 import { Readiness } from './operations/readiness.js';
+import { Access } from './policies/access.js';
+import { TenancyPermissionGuard } from './policies/tenancy-permission.guard.js';
+import { PoliciesController } from './policies/policies.controller.js';
+import { PoliciesService } from './policies/policies.service.js';
 import { QueueDirectory } from './queues/queue-directory.js';
 import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
@@ -112,6 +125,9 @@ class FoundationsModule {
       LimitFunctions,
       AuditFunctions,
       EncryptionFunctions,
+      IdentityAdminFunctions,
+      PolicyFunctions,
+      Access,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -136,12 +152,18 @@ export class AppModule {
         ExportController,
         DeadLettersController,
         AuditController,
+        CompartmentsController,
+        UsersController,
+        CredentialsController,
+        GroupsController,
+        PoliciesController,
         HealthController,
         MetricsController,
       ],
       providers: [
         { provide: APP_GUARD, useExisting: AuthenticationGuard },
         { provide: APP_GUARD, useClass: CallerLimitsGuard },
+        { provide: APP_GUARD, useClass: TenancyPermissionGuard },
         { provide: APP_PIPE, useClass: ContractPipe },
         { provide: APP_FILTER, useClass: ErrorFilter },
         QueuesService,
@@ -159,6 +181,10 @@ export class AppModule {
         AuditService,
         RefusalRecorder,
         JsonLines,
+        IdentityService,
+        CredentialsService,
+        Revocations,
+        PoliciesService,
         Receipts,
         ChannelTurns,
         InFlightGate,

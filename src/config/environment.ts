@@ -15,6 +15,10 @@ const integer = number(/^-?\d{1,15}$/, 'an integer');
 const decimal = number(/^-?\d{1,15}(\.\d{1,15})?$/, 'a number');
 const port = integer(0, 65535);
 const flag = z.enum(['0', '1'], { error: 'must be 1 or 0' }).default('0');
+/** Public keys are fetched from there: over https, or from this machine. */
+export const isTrustworthyUrl = (url: string): boolean =>
+  URL.canParse(url) &&
+  /^(?:https:\/\/[^?#]+|http:\/\/(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?(?:\/[^?#]*)?)$/.test(url);
 /** Exactly as browsers write it: scheme, host, and a port that is not the scheme's. */
 const isOrigin = (text: string): boolean =>
   /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text;
@@ -56,6 +60,14 @@ const environmentSchema = z.object({
       error: 'must be origins with commas between them, such as https://console.example.com,http://localhost:3000',
     })
     .optional(),
+  TOWPATH_OIDC_ISSUER: z
+    .string()
+    .refine(isTrustworthyUrl, { error: 'must look like https://login.example.com, exactly as tokens have it in iss' })
+    .optional(),
+  TOWPATH_OIDC_AUDIENCE: z.string().optional(),
+  TOWPATH_OIDC_TENANCY: z.string().default('towpath'),
+  TOWPATH_OIDC_USER_CLAIM: z.string().default('sub'),
+  TOWPATH_OIDC_GROUPS_CLAIM: z.string().optional(),
   TOWPATH_MAX_CONNECTIONS: integer(1, 1000000).default(16384),
   TOWPATH_LOG_LEVEL: z.enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(', ')}` }).default('info'),
   TOWPATH_POOL_SIZE: integer(2, 200).default(10),
@@ -116,6 +128,16 @@ export interface Configuration {
   readonly proxyHops: number;
   /** Web pages of these origins may call the service from a browser. */
   readonly corsOrigins: readonly string[];
+  /** Whose bearer tokens are taken, besides API keys; null: nobody's. */
+  readonly oidcIssuer: string | null;
+  /** What tokens must be made for. */
+  readonly oidcAudience: string | null;
+  /** The name of the tenancy to which the users of the issuer belong. */
+  readonly oidcTenancy: string;
+  /** The claim that has the name of the user. */
+  readonly oidcUserClaim: string;
+  /** The claim that has the names of the user's groups; null: they are those of the user in the database, who must exist. */
+  readonly oidcGroupsClaim: string | null;
   readonly maxConnections: number;
   readonly logLevel: string;
   readonly poolSize: number;
@@ -213,6 +235,11 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     tlsSelfSigned: values.TOWPATH_TLS_SELF_SIGNED === '1',
     proxyHops: values.TOWPATH_BEHIND_PROXY,
     corsOrigins: values.TOWPATH_CORS_ORIGINS ?? [],
+    oidcIssuer: values.TOWPATH_OIDC_ISSUER ?? null,
+    oidcAudience: values.TOWPATH_OIDC_AUDIENCE ?? null,
+    oidcTenancy: values.TOWPATH_OIDC_TENANCY,
+    oidcUserClaim: values.TOWPATH_OIDC_USER_CLAIM,
+    oidcGroupsClaim: values.TOWPATH_OIDC_GROUPS_CLAIM ?? null,
     maxConnections: values.TOWPATH_MAX_CONNECTIONS,
     logLevel: values.TOWPATH_LOG_LEVEL,
     poolSize: values.TOWPATH_POOL_SIZE,

@@ -40,6 +40,12 @@ describe('the authentication service', () => {
       credential: 'auth-token',
       credentialId: authTokenId,
     });
+    const token = Buffer.from(passcode, 'base64').toString();
+    expect(await service.authenticateLogin(login, token)).toEqual({
+      ...owner,
+      credential: 'auth-token',
+      credentialId: authTokenId,
+    });
   });
 
   it('says the same whatever is wrong', async () => {
@@ -93,7 +99,8 @@ describe('the authentication service', () => {
         ['', passcode],
         ['ana', passcode],
         [`${login}\0`, passcode],
-        [login, Buffer.from(passcode, 'base64').toString()],
+        [login, `${Buffer.from(passcode, 'base64').toString()}x`],
+        [login, Buffer.from(passcode).toString('base64')],
         [`${login}${'x'.repeat(400)}`, passcode],
       ].map(([name = '', code = '']) => service.authenticateLogin(name, code)),
     );

@@ -22,6 +22,7 @@ import { Client, digestOf, faultOfError, makeStranger, type Answer, type Call } 
 
 const API = '/20210201';
 const DEEP = 100_000;
+const STATEMENTS = ['allow group Administrators to use queue-push in compartment default'];
 
 /** As JSON text, since not all of it can be made by JSON.stringify. */
 const HOSTILE_JSON: readonly string[] = [
@@ -150,11 +151,22 @@ const HOSTILE_HEADERS: readonly string[] = [
   'x'.repeat(8000),
 ];
 
-interface Fixture {
+/** An empty compartment, a user who is not the caller with one credential of each kind, and a group that it is in. */
+interface Identities {
+  readonly compartmentId: string;
+  readonly userId: string;
+  readonly groupId: string;
+  readonly fingerprint: string;
+  readonly apiKeyId: string;
+  readonly authTokenId: string;
+}
+
+interface Fixture extends Identities {
   readonly queueId: string;
   readonly receipt: string;
   /** A redrive that can be canceled, and that nobody carries out meanwhile. */
   readonly workRequestId: string;
+  readonly policyId: string;
   readonly deadLetterId: number;
   readonly consumerGroupId: string;
 }
@@ -200,7 +212,7 @@ describe('hostile input', () => {
     document = (await client.call({ path: '/openapi.json', root: true })).json as unknown as Document;
     validator = new Validator(document);
     operations = operationsOf(document).filter(({ path }) => path.startsWith(API));
-    fixture = await makeFixture();
+    fixture = { ...(await makeQueueFixture()), ...(await makeIdentities()) };
     digest = await digestOf(pods);
   });
   afterAll(async () => {
@@ -209,7 +221,7 @@ describe('hostile input', () => {
   });
 
   /** A queue with visible messages, one in flight with its receipt, and nothing that changes by itself. */
-  async function makeFixture(): Promise<Fixture> {
+  async function makeQueueFixture(): Promise<Omit<Fixture, keyof Identities>> {
     const { compartmentId } = pods.credentials;
     // What was let in before would only make every digest slower.
     await pods.test.sql(`
@@ -242,13 +254,44 @@ describe('hostile input', () => {
     const groups = (await client.call({ path: '/consumerGroups?displayName=group' })).json as {
       items: { id: string }[];
     };
+    await pods.test.sql('delete from towpath.policy where not is_protected');
+    const policy = { compartmentId, name: 'fixture', statements: STATEMENTS };
+    const { json } = await client.call({ method: 'POST', path: '/policies', body: policy });
     return {
       queueId,
+      policyId: String(json!['id']),
       receipt: message!.receipt,
       workRequestId: redrive!.ocid,
       deadLetterId: dead!.id,
       consumerGroupId: groups.items[0]!.id,
     };
+  }
+
+  /** By SQL, and nothing that an attack has left. */
+  async function makeIdentities(): Promise<Identities> {
+    const { tenancyId, userId: caller, compartmentId } = pods.credentials;
+    for (const statement of [
+      `delete from towpath.user_account where tenancy_id = $1 and id <> $2`,
+      `delete from towpath.user_group where tenancy_id = $1 and $2 <> '' and name <> 'Administrators'`,
+      `delete from towpath.auth_token where tenancy_id = $1 and $2 <> ''`,
+    ]) {
+      await pods.test.sql(statement, [tenancyId, caller]);
+    }
+    await pods.test.sql(
+      `delete from towpath.compartment where tenancy_id = $1 and parent_id is not null and id <> $2`,
+      [tenancyId, compartmentId],
+    );
+    const [row] = await pods.test.sql<Identities>(
+      `select c.id as "compartmentId", u.id as "userId", g.id as "groupId", s.fingerprint, k.id as "apiKeyId",
+         t.id as "authTokenId", towpath.add_group_member($1, g.id, u.id)
+       from towpath.create_compartment($1, $1, 'attacked') c, towpath.create_user($1, 'attacked') u,
+         towpath.create_group($1, 'Attacked') g,
+         towpath.create_signing_key($1, u.id, '00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff', '-----BEGIN PUBLIC KEY-----') s,
+         towpath.create_api_key($1, u.id, 'towpath_', sha256('attacked')) k,
+         towpath.create_auth_token($1, u.id, sha256('attacked')) t`,
+      [tenancyId],
+    );
+    return row!;
   }
 
   async function settled(): Promise<void> {
@@ -282,7 +325,11 @@ describe('hostile input', () => {
             ? fixture.queueId
             : key === 'messageId'
               ? fixture.deadLetterId
-              : value,
+              : key === 'userId'
+                ? pods.credentials.userId
+                : key === 'statements'
+                  ? STATEMENTS
+                  : value,
     );
     return JSON.parse(text) as Record<string, unknown>;
   }
@@ -293,6 +340,13 @@ describe('hostile input', () => {
       messageReceipt: fixture.receipt,
       workRequestId: fixture.workRequestId,
       consumerGroupId: fixture.consumerGroupId,
+      compartmentId: fixture.compartmentId,
+      userId: fixture.userId,
+      groupId: fixture.groupId,
+      fingerprint: fixture.fingerprint,
+      apiKeyId: fixture.apiKeyId,
+      authTokenId: fixture.authTokenId,
+      policyId: fixture.policyId,
       ...changes,
     };
     return operation.path.slice(API.length).replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? '');
@@ -332,8 +386,12 @@ describe('hostile input', () => {
     if (answer.status < 400) {
       await settled();
       // Whoever was let in may have changed what the next attack is about. Of a work request the digest does not tell.
-      const isChanged = operationId === 'cancelWorkRequest' || (await digestOf(pods)) !== digest;
-      if (isChanged) fixture = await makeFixture();
+      const isIdentity = operation.tags?.includes('identity') === true;
+      const isChanged =
+        operationId === 'cancelWorkRequest' ||
+        (isIdentity && operation.method !== 'GET') ||
+        (await digestOf(pods)) !== digest;
+      if (isChanged) fixture = { ...fixture, ...(await (isIdentity ? makeIdentities() : makeQueueFixture())) };
       if (isChanged) digest = await digestOf(pods);
     }
     return answer;
@@ -594,7 +652,7 @@ describe('hostile input', () => {
       // The true one is good after all that.
       const good = await client.call({ method: 'DELETE', path: `/queues/${fixture.queueId}/messages/${receipt}` });
       expect(good.status).toBe(204);
-      fixture = await makeFixture();
+      fixture = { ...fixture, ...(await makeQueueFixture()) };
       digest = await digestOf(pods);
     }, 900_000);
 
