@@ -1242,6 +1242,20 @@ $function$;
 
 comment on function towpath.count_in_flight(bigint,bigint,boolean,text,integer) is 'How many messages of the channel (null: of the queue and all channels) are delivered and hidden now. Delayed ones (count_delayed) are not counted but looked at: looking ends at at_most messages.';
 
+CREATE OR REPLACE FUNCTION towpath.count_queues(tenancy_id text)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select count(*)
+  from towpath.queue q
+  where q.tenancy_id = count_queues.tenancy_id
+    and q.version > 0
+    and q.lifecycle_state not in ('DELETING', 'DELETED');
+$function$;
+
+comment on function towpath.count_queues(text) is 'How many queues a tenancy has, as its limit counts them: those that are being deleted do not count.';
+
 CREATE OR REPLACE FUNCTION towpath.create_compartment(tenancy_id text, parent_id text, name text)
  RETURNS towpath.compartment
  LANGUAGE plpgsql
@@ -1388,6 +1402,37 @@ end;
 $function$;
 
 comment on function towpath.create_queue(text,jsonb,text) is 'Creates a queue from CreateQueueDetails (displayName and compartmentId required) and returns its finished work request, whose identifier is the queue''s OCID. The same retry token within 24 hours returns the first one. TP404 compartment, TP400 capability, TP4RT token used for another request.';
+
+CREATE OR REPLACE FUNCTION towpath.create_queue_within(tenancy_id text, details jsonb, retry_token text, max_queues integer)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_before bigint;
+  v_after bigint;
+  v_request towpath.work_request;
+begin
+  -- One at a time per tenancy, or several would find the same last place free.
+  perform pg_advisory_xact_lock(hashtextextended('queues of ' || create_queue_within.tenancy_id, 0));
+  v_before := towpath.count_queues(create_queue_within.tenancy_id);
+  v_request := towpath.create_queue(
+    create_queue_within.tenancy_id, create_queue_within.details, create_queue_within.retry_token
+  );
+  v_after := towpath.count_queues(create_queue_within.tenancy_id);
+  -- A repeat has created nothing, so it is answered also where the tenancy is full.
+  if v_after > v_before and v_after > create_queue_within.max_queues then
+    perform towpath.fail(
+      'TP4LE',
+      'the tenancy has ' || v_before || ' queues and may have ' || create_queue_within.max_queues
+        || ': delete one that is not needed any more'
+    );
+  end if;
+  return v_request;
+end;
+$function$;
+
+comment on function towpath.create_queue_within(text,jsonb,text,integer) is 'As create_queue, where the tenancy has less than max_queues queues, not counting those that are being deleted. TP4LE where it has as many.';
 
 CREATE OR REPLACE FUNCTION towpath.create_tenancy(name text)
  RETURNS towpath.tenancy
@@ -5162,6 +5207,41 @@ end;
 $function$;
 
 comment on function towpath.stored_bytes(bigint,bigint) is 'Bytes of all messages of a queue, of every consumer group, dead letters included: a row with channel_id null for the whole queue, and with channels_from one for each channel that has at least so many. Reads the statistics: a row per channel and group and the changes not folded yet, never messages.';
+
+CREATE OR REPLACE FUNCTION towpath.stored_bytes_of_tenancy(tenancy_id text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_bytes bigint;
+begin
+  select coalesce(sum(greatest(s.bytes, 0)), 0)::bigint into v_bytes
+  from towpath.queue q
+  cross join lateral (
+    -- As in stored_bytes: totals and the changes that are not in them yet, read by one statement.
+    select coalesce(sum(c.bytes), 0) as bytes
+    from (
+      select t.size_in_bytes as bytes from towpath.message_total t where t.queue_id = q.id
+      union all
+      select d.size_in_bytes from towpath.message_delta d where d.queue_id = q.id
+    ) c
+  ) s
+  where q.tenancy_id = stored_bytes_of_tenancy.tenancy_id
+    and q.version > 0;
+  return v_bytes;
+end;
+$function$;
+
+comment on function towpath.stored_bytes_of_tenancy(text) is 'Bytes of all messages in all queues of a tenancy, of every consumer group, dead letters included. Reads the statistics: a row per queue, channel and group and the changes not folded yet, never messages.';
 
 CREATE OR REPLACE FUNCTION towpath.sweep_expired_messages(queue_id bigint, consumer_group_id bigint, batch integer DEFAULT 500)
  RETURNS integer
