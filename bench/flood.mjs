@@ -33,7 +33,7 @@ const KINDS = {
   lifecycles: {},
   large: {},
   // Enough for the quiet caller, far below what the flood asks for.
-  refused: { TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: String(1.5 * RATE) },
+  refused: { TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: String(4 * RATE) },
   strangers: {},
 };
 
