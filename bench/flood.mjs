@@ -5,12 +5,12 @@
 //   npm run bench:flood              every kind of flood, 64 connections, an embedded server of its own
 //   BENCH_ONLY=lifecycles,refused …  some kinds only: lifecycles, large, refused, strangers
 //   BENCH_SECONDS=10 …               how long each window is; there are three per kind
-//   BENCH_RATE=20 …                  lifecycles of the quiet caller per second
+//   BENCH_RATE=10 …                  lifecycles of the quiet caller per second
 //   BENCH_FSYNC=on …               with a disk that others may use too
 //   BENCH_PROFILE=1 …                the pod writes a V8 profile per kind into the working directory
 //   TOWPATH_…                        reach the pod
 import { fork, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -24,7 +24,7 @@ import { machine, percentile, say } from './support.mjs';
 
 const CONNECTIONS = 64;
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 10);
-const RATE = Number(process.env.BENCH_RATE ?? 20);
+const RATE = Number(process.env.BENCH_RATE ?? 10);
 /** Off: how long a commit takes on this disk is not what is measured. */
 const FSYNC = process.env.BENCH_FSYNC ?? 'off';
 const ONLY = process.env.BENCH_ONLY?.split(',');
@@ -33,7 +33,7 @@ const KINDS = {
   lifecycles: {},
   large: {},
   // Enough for the quiet caller, far below what the flood asks for.
-  refused: { TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: String(1.5 * RATE) },
+  refused: { TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: String(4 * RATE) },
   strangers: {},
 };
 
@@ -178,7 +178,7 @@ function call({ url, agent, apiKey }, method, target, body) {
 async function flood({ kind, url, apiKey, queue }) {
   const { hostname, port } = new URL(url);
   const answers = {};
-  let isOver = false;
+  const over = new AbortController();
   const head = (method, target, bytes) =>
     `${method} /20210201${target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${apiKey}\r\n` +
     `${bytes === undefined ? '' : `content-type: application/json\r\ncontent-length: ${bytes}\r\n`}\r\n`;
@@ -195,7 +195,7 @@ async function flood({ kind, url, apiKey, queue }) {
       answers[answer.status] = (answers[answer.status] ?? 0) + 1;
       return answer;
     };
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const { status } = await count(put);
       if (status !== 200) continue;
       const got = await count(get);
@@ -210,7 +210,7 @@ async function flood({ kind, url, apiKey, queue }) {
   const running = sockets.map(run);
   process.send('started');
   await once(process, 'stop');
-  isOver = true;
+  over.abort();
   await Promise.all(running);
   process.send({ answers, seconds: (performance.now() - since) / 1000 });
   process.disconnect();

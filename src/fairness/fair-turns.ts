@@ -2,7 +2,7 @@
  * What is begun in one turn of the event loop, in units of a small request. More wait for the next turn, so that a turn
  * stays short and whoever comes meanwhile has not to wait for everything that came before.
  */
-const UNITS_PER_TURN = 8;
+const UNITS_PER_TURN = 4;
 
 interface Waiter {
   readonly cost: number;

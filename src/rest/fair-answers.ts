@@ -15,10 +15,8 @@ const PROBES = new Set(['/livez', '/readyz', '/metrics']);
  */
 export function answerInTurn(server: FastifyInstance, turns: FairTurns): void {
   server.addHook('onRequest', (_request, _reply, done) => inLane(done));
-  server.addHook('onSend', (request, _reply, _payload, done) => {
-    if (request.caller !== undefined || PROBES.has(request.routeOptions.url ?? '')) return done();
-    const turn = turns.take(STRANGERS);
-    if (turn === undefined) done();
-    else void turn.then(() => done());
+  server.addHook('onSend', async (request) => {
+    if (request.caller !== undefined || PROBES.has(request.routeOptions.url ?? '')) return;
+    await turns.take(STRANGERS);
   });
 }

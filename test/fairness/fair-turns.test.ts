@@ -31,7 +31,7 @@ describe('the turns of requests', () => {
   it('are there at once while few come', async () => {
     const { turns, next } = setup();
     for (let round = 0; round < 10; round += 1) {
-      for (let request = 0; request < 8; request += 1) expect(turns.take('a')).toBeUndefined();
+      for (let request = 0; request < 4; request += 1) expect(turns.take('a')).toBeUndefined();
       await next();
     }
     expect(turns.size).toBe(0);
@@ -40,11 +40,11 @@ describe('the turns of requests', () => {
   it('come to whoever had the least: one request does not wait behind a hundred', async () => {
     const { take, begun, next, turns } = setup();
     for (let request = 0; request < 100; request += 1) take('flood');
-    expect(begun).toHaveLength(8);
+    expect(begun).toHaveLength(4);
     take('quiet');
     await next();
-    expect(begun[8]).toBe('quiet');
-    expect(begun).toHaveLength(16);
+    expect(begun[4]).toBe('quiet');
+    expect(begun).toHaveLength(8);
     while (turns.waiting > 0) await next();
     expect(begun).toHaveLength(101);
     await next();
@@ -58,9 +58,9 @@ describe('the turns of requests', () => {
     for (let request = 0; request < 20; request += 1) take('small');
     await next();
     await next();
-    expect(begun.slice(1)).toEqual(Array.from({ length: 16 }, () => 'small'));
+    expect(begun.slice(1)).toEqual(Array.from({ length: 8 }, () => 'small'));
     await next();
-    expect(begun.slice(17, 21)).toEqual(['small', 'small', 'small', 'small']);
+    expect(begun.slice(9, 13)).toEqual(['small', 'small', 'small', 'small']);
   });
 
   it('give no credit for having asked for nothing before', async () => {
@@ -72,7 +72,7 @@ describe('the turns of requests', () => {
     await next();
     await next();
     // Half each from then on.
-    expect(begun.slice(before).filter((lane) => lane === 'new').length).toBeLessThanOrEqual(9);
+    expect(begun.slice(before).filter((lane) => lane === 'new').length).toBeLessThanOrEqual(5);
   });
 
   it('never keep two lanes that both wait further apart than one request, and lose nobody', async () => {
@@ -85,7 +85,7 @@ describe('the turns of requests', () => {
         async (requests) => {
           const { take, begun, next, turns } = setup();
           // Fills the turn, so that all of them wait.
-          take('first', 8);
+          take('first', 4);
           for (const { lane, cost } of requests) take(lane, cost);
           const queues = Map.groupBy(requests, ({ lane }) => lane);
           const had = new Map([...queues.keys()].map((lane) => [lane, 0]));
