@@ -617,11 +617,11 @@ describe('the audit log over HTTP', () => {
       const deadLetters = `${q}/deadLetters/actions`;
       const json = { 'content-type': 'text/plain' };
       const user = `/users/${pods.credentials.userId}`;
-      const secretOf = async (path: string, name: string): Promise<string> =>
-        String((await by.call({ method: 'POST', path, body: { description: 'd' } })).json![name]);
+      const secretOf = async (at: string, name: string): Promise<string> =>
+        String((await by.call({ method: 'POST', path: at, body: { description: 'd' } })).json![name]);
       const apiKey = await secretOf(`${user}/apiKeys`, 'key');
-      const made = (await by.call({ method: 'POST', path: `${user}/authTokens` })).json;
-      const [token, stompPasscode] = [String(made!['token']), String(made!['stompPasscode'])];
+      const authToken = (await by.call({ method: 'POST', path: `${user}/authTokens` })).json;
+      const [token, stompPasscode] = [String(authToken!['token']), String(authToken!['stompPasscode'])];
       const authorization = `Signature version="1",keyId="${secret}/${secret}/${secret}",algorithm="rsa-sha256",headers="date (request-target) host",signature="${secret}"`;
       const calls: Call[] = [
         { ...put, body: { messages: [message] } },
