@@ -1,7 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWTPayload } from 'jose';
-import Provider, { type Configuration } from 'oidc-provider';
+import { exportJWK, generateKeyPair, SignJWT, type CryptoKey } from 'jose';
+import { Provider, type Configuration } from 'oidc-provider';
 
 export const AUDIENCE = 'https://queues.example.com';
 const SECRET = 'the-secret-of-the-client';
@@ -107,7 +107,7 @@ export class Issuer {
     const now = Math.floor(Date.now() / 1000);
     const all = { iss: this.url, aud: AUDIENCE, sub: 'worker', iat: now, exp: now + 300, ...claims };
     const payload = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== null));
-    return new SignJWT(payload as JWTPayload)
+    return new SignJWT(payload)
       .setProtectedHeader({ alg: 'RS256', kid: this.key.kid, typ: 'at+jwt', ...header })
       .sign(key);
   }

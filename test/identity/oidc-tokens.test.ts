@@ -36,6 +36,7 @@ function setup(times: Times = {}, settings: object = {}): { tokens: OidcTokens; 
 
 const answerOf = (verified: Promise<unknown>): Promise<unknown> =>
   verified.catch((error: unknown) => (error instanceof ServiceError ? error.code : error));
+const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const asked = (path: string): number => issuer.asked.filter((each) => each === path).length;
 
 describe('a token of the issuer', () => {
@@ -70,7 +71,6 @@ describe('a token of the issuer', () => {
     const other = await generateKeyPair('RS256', { extractable: true });
     const pem = new TextEncoder().encode(await exportSPKI(issuer.key.publicKey));
     const good = await issuer.forge();
-    const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
     const payload = good.split('.')[1]!;
     const wrong: Record<string, string> = {
       expired: await issuer.forge({ exp: now - 60 }),

@@ -34,8 +34,9 @@ interface Event {
   readonly parameters?: Record<string, unknown>;
 }
 
+const jwtPart = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const unique = (): string => randomBytes(8).toString('hex');
-const pem = (): string => makeSigner().publicKey.export({ type: 'spki', format: 'pem' }).toString();
+const publicPem = (): string => makeSigner().publicKey.export({ type: 'spki', format: 'pem' }).toString();
 
 describe('the audit log over HTTP', () => {
   let pods: TestPods;
@@ -86,9 +87,9 @@ describe('the audit log over HTTP', () => {
   };
 
   /** Makes something by a POST; returns its id. */
-  const made = async (path: string, body: object): Promise<string> => {
-    const { status, text, json } = await client.call({ method: 'POST', path, body });
-    if (status !== 200) throw new Error(`${path}: ${status} ${text}`);
+  const made = async (at: string, body: object): Promise<string> => {
+    const { status, text, json } = await client.call({ method: 'POST', path: at, body });
+    if (status !== 200) throw new Error(`${at}: ${status} ${text}`);
     return String(json!['id'] ?? json!['fingerprint']);
   };
 
@@ -127,7 +128,7 @@ describe('the audit log over HTTP', () => {
         const id = await made('/users', { name: 'gone' });
         await made(`/users/${id}/apiKeys`, {});
         await made(`/users/${id}/authTokens`, {});
-        await made(`/users/${id}/signingKeys`, { publicKey: pem() });
+        await made(`/users/${id}/signingKeys`, { publicKey: publicPem() });
         await client.call({ method: 'PUT', path: `/groups/${group}/members/${id}` });
         return [
           { method: 'DELETE', path: `/users/${id}` },
@@ -149,11 +150,11 @@ describe('the audit log over HTTP', () => {
       addGroupMember: async () => [{ method: 'PUT', path: `/groups/${group}/members/${user}` }, member],
       removeGroupMember: async () => [{ method: 'DELETE', path: `/groups/${group}/members/${user}` }, member],
       createSigningKey: async () => [
-        { method: 'POST', path: `${u}/signingKeys`, body: { publicKey: pem(), description: 'd' } },
+        { method: 'POST', path: `${u}/signingKeys`, body: { publicKey: publicPem(), description: 'd' } },
         { targetIds: [user], after: { fingerprint: expect.stringMatching(/^[0-9a-f:]{47}$/), description: 'd' } },
       ],
       deleteSigningKey: async () => {
-        const fingerprint = await made(`${u}/signingKeys`, { publicKey: pem() });
+        const fingerprint = await made(`${u}/signingKeys`, { publicKey: publicPem() });
         return [
           { method: 'DELETE', path: `${u}/signingKeys/${fingerprint}` },
           { targetIds: [user], before: { fingerprint } },
@@ -623,6 +624,12 @@ describe('the audit log over HTTP', () => {
       const put = { method: 'POST', path: `${q}/messages` };
       const deadLetters = `${q}/deadLetters/actions`;
       const json = { 'content-type': 'text/plain' };
+      const user = `/users/${pods.credentials.userId}`;
+      const secretOf = async (at: string, name: string): Promise<string> =>
+        String((await by.call({ method: 'POST', path: at, body: { description: 'd' } })).json![name]);
+      const apiKey = await secretOf(`${user}/apiKeys`, 'key');
+      const authToken = (await by.call({ method: 'POST', path: `${user}/authTokens` })).json;
+      const [token, stompPasscode] = [String(authToken!['token']), String(authToken!['stompPasscode'])];
       const authorization = `Signature version="1",keyId="${secret}/${secret}/${secret}",algorithm="rsa-sha256",headers="date (request-target) host",signature="${secret}"`;
       const calls: Call[] = [
         { ...put, body: { messages: [message] } },
@@ -656,7 +663,19 @@ describe('the audit log over HTTP', () => {
         { method: 'POST', path: `${deadLetters}/redrive`, body: { filter: `:kind "${secret}"` } },
         { method: 'DELETE', path: `/workRequests/${secret}` },
         { method: 'DELETE', path: q },
+        // What people send where it does not belong, and what is no name.
+        { method: 'POST', path: `${user}/signingKeys`, body: { publicKey: `-----BEGIN PRIVATE KEY-----\n${secret}` } },
+        { method: 'POST', path: `${user}/signingKeys`, body: { publicKey: publicPem(), privateKey: secret } },
+        { method: 'POST', path: `${user}/apiKeys`, body: { key: secret, digest: secret } },
+        { method: 'POST', path: `${user}/authTokens`, body: { token: secret, expiresAt: secret } },
+        { method: 'POST', path: '/users', body: { name: `${secret}!`, password: secret } },
+        { method: 'POST', path: '/policies', body: { compartmentId, name: 'p', statements: [`allow ${secret}`] } },
+        { path: '/queues', apiKey: `${jwtPart({ alg: 'none' })}.${jwtPart({ sub: secret })}.` },
+        { path: '/queues', apiKey: `${jwtPart({ alg: 'RS256', kid: secret })}.${jwtPart({ sub: secret })}.${secret}` },
+        // Those that are right.
+        { path: '/queues', apiKey: apiKey },
       ];
+      const shown = [apiKey, token, stompPasscode, apiKey.slice(16)];
       const statuses = new Set<number>();
       for (const call of calls) {
         const answer = await by.call(call);
@@ -676,18 +695,35 @@ describe('the audit log over HTTP', () => {
       by.close();
       await pod.stop();
       pod = null;
+      // What is stored of a secret is its digest.
+      for (const table of ['api_key', 'auth_token', 'signing_key', 'user_account', 'policy']) {
+        const stored = await pods.test.sql<{ row: string }>(`select t::text as row from towpath.${table} t`);
+        const text = stored.map(({ row }) => row).join('\n');
+        expect([table, [secret, ...shown].filter((one) => text.includes(one))]).toEqual([table, []]);
+      }
       const rows = await pods.test.sql<{ row: string }>('select e::text as row from towpath.audit_event e');
       const events = rows.map(({ row }) => row).join('\n');
       // Something of it is there to be found.
-      for (const operation of ['resendDeadLetter', 'deleteDeadLetters', 'redriveDeadLetters', 'deleteQueue']) {
+      for (const operation of [
+        'createApiKey',
+        'createAuthToken',
+        'createSigningKey',
+        'resendDeadLetter',
+        'deleteDeadLetters',
+        'redriveDeadLetters',
+        'deleteQueue',
+      ]) {
         expect(events).toMatch(new RegExp(`${operation},SUCCEEDED`));
       }
       expect(events).toContain('NotAuthenticated');
       expect(log.split('\n').length).toBeGreaterThan(calls.length);
       for (const [where, text] of Object.entries({ events, log: withoutPaths(log) })) {
         expect([where, text.split('\n').filter((line) => line.includes(secret))]).toEqual([where, []]);
-        expect([where, text.includes(pods.credentials.apiKey)]).toEqual([where, false]);
+        for (const one of [pods.credentials.apiKey, ...shown]) {
+          expect([where, text.includes(one)]).toEqual([where, false]);
+        }
         expect([where, text.includes(Buffer.from(secret).toString('base64'))]).toEqual([where, false]);
+        expect([where, text.includes(jwtPart({ sub: secret }))]).toEqual([where, false]);
         expect([where, /BEGIN|Bearer|authorization/i.exec(text)]).toEqual([where, null]);
       }
     } finally {
