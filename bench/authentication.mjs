@@ -26,6 +26,9 @@ const BYTES = 200;
 const AUDIENCE = 'bench';
 const API = '/20210201';
 
+const bearer = (token) => ({ authorization: `Bearer ${token}`, 'content-type': 'application/json' });
+const rate = ({ ms, latencies }) => (latencies.length / ms) * 1000;
+
 const issuer = await startIssuer();
 const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 // A folder of its own: in a closed one the server, which has another user, would put its data elsewhere.
@@ -49,7 +52,6 @@ try {
   const credentials = JSON.parse(await readFile(path.join(folder, 'pod', 'credentials.json'), 'utf8'));
   const privateKey = createPrivateKey(await readFile(path.join(folder, 'pod', 'oci', 'key.pem'), 'utf8'));
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
-  const bearer = (token) => ({ authorization: `Bearer ${token}`, 'content-type': 'application/json' });
   const call = async (method, target, body, headers = bearer(credentials.apiKey)) => {
     const answer = await send(endpoint, agent, method, API + target, headers, body);
     if (answer.status >= 300) throw new Error(`${method} ${target}: ${answer.status} ${answer.text}`);
@@ -129,7 +131,6 @@ try {
       taken[kind].latencies.push(...latencies);
     }
   }
-  const rate = ({ ms, latencies }) => (latencies.length / ms) * 1000;
   const [plain] = Object.values(taken);
   for (const [kind, each] of Object.entries(taken)) {
     say(
