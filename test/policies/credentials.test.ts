@@ -141,7 +141,7 @@ describe('every operation, for every credential', () => {
     const theirs = new Client(admin.url, stranger.apiKey);
     const missing = callsOf(missingNames(names));
     const before = await digestOf(pods);
-    for (const [id, call] of calls.filter(([id]) => !OF_THE_CALLER.includes(id))) {
+    for (const [id, call] of calls.filter(([name]) => !OF_THE_CALLER.includes(name))) {
       const [answer, nothing] = [await theirs.call(call), await theirs.call(missing[id]!)];
       // What is no key is refused before its user is looked for.
       expect([id, answer.status]).toEqual([id, id === 'createSigningKey' ? 400 : 404]);
