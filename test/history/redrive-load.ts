@@ -29,10 +29,11 @@ export class RedriveLoad {
       const group = this.mortal[(round + 1) % this.mortal.length]?.name ?? '';
       const some = [
         { group, messagesPerSecond: between(10, 40) },
+        // Of all groups, since this one has hardly any dead letters left.
         { group: null, messagesPerSecond: 1, cancelAfterMs: between(200, 800) },
+        { group: null, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null },
         { group, channelIds: ['amber', 'dove'] },
-        { group, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null, isDryRun: true },
       ];
       await this.redriveBesideHolder(round, group);
