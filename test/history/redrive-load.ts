@@ -5,8 +5,8 @@ import type { RecordedQueue } from './recorded-queue.js';
 
 /** The longest poll of a load with redrives, and some time to answer it. */
 const POLLS_END_MS = 1300;
-/** Longer than it takes until somebody else gets what was taken from a holder. */
-const HOLD_SECONDS = 3;
+/** Longer than a redrive takes: what it takes from a holder no end of the window explains. */
+const HOLD_SECONDS = 15;
 
 /** The redrives of a load, and what they want of its consumers. */
 export class RedriveLoad {
@@ -29,10 +29,11 @@ export class RedriveLoad {
       const group = this.mortal[(round + 1) % this.mortal.length]?.name ?? '';
       const some = [
         { group, messagesPerSecond: between(10, 40) },
+        // Of all groups, since this one has hardly any dead letters left.
         { group: null, messagesPerSecond: 1, cancelAfterMs: between(200, 800) },
+        { group: null, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null },
         { group, channelIds: ['amber', 'dove'] },
-        { group, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null, isDryRun: true },
       ];
       await this.redriveBesideHolder(round, group);
@@ -46,12 +47,16 @@ export class RedriveLoad {
     return !deadLetter && this.pausing === group;
   }
 
-  /** A consumer takes dead letters, and a redrive comes while it has them: they are not the redrive's to take. */
+  /** A consumer has dead letters from before a redrive until after it, and gives them back: they were not the redrive's to take. */
   private async redriveBesideHolder(pod: number, group: string): Promise<void> {
-    const get = { group, deadLetter: true, limit: 20, visibilityInSeconds: HOLD_SECONDS, timeoutInSeconds: 1 };
-    const gets = range(3).map(() => this.queue.get(pod, get));
-    const held = (await Promise.all(gets)).flatMap((messages) => messages ?? []);
+    const side = { group, deadLetter: true };
+    const get = { ...side, limit: 20, visibilityInSeconds: HOLD_SECONDS, timeoutInSeconds: 1 };
+    const gets = await Promise.all(range(3).map(() => this.queue.get(pod, get)));
+    const held = gets
+      .map((messages) => (messages ?? []).map(({ receipt }) => receipt))
+      .filter(({ length }) => length > 0);
     if (held.length > 0) await this.queue.redrive(pod, { group });
+    await Promise.all(held.map((receipts) => this.queue.update(pod, receipts, 0, side)));
   }
 
   /**

@@ -7,6 +7,7 @@ import { toServiceError } from '../../src/errors/catalogue.js';
 import { makeApiKey } from '../../src/identity/api-key.js';
 import { AuthenticationService } from '../../src/identity/authentication.service.js';
 import type { Caller } from '../../src/identity/caller.js';
+import { stopTheClock } from '../support/clock.js';
 import { createTestDatabase } from '../support/database.js';
 import { bearer, makeUser } from './user.js';
 import { makeSigner, signByHand, withHeaders } from './wire.js';
@@ -117,17 +118,16 @@ describe('the authentication service', () => {
       () => service.authenticate(bearer(apiKey)),
       () => service.authenticateLogin(login, passcode),
     ];
-    const began = performance.now();
-    const clock = jest.spyOn(performance, 'now').mockReturnValue(began);
+    const pass = stopTheClock();
     try {
       await Promise.all(attempts.map((attempt) => attempt()));
       await sql`delete from towpath.user_account where id = ${owner.userId}`.execute(test.database.kysely);
-      clock.mockReturnValue(began + 1_999);
+      pass(1_999);
       for (const attempt of attempts) expect(await attempt()).toMatchObject(owner);
-      clock.mockReturnValue(began + 2_000);
+      pass(1);
       for (const attempt of attempts) await expect(attempt()).rejects.toMatchObject({ code: 'NotAuthenticated' });
     } finally {
-      clock.mockRestore();
+      jest.restoreAllMocks();
     }
   });
 

@@ -312,7 +312,7 @@ describe('hostile input', () => {
       const [step] = await pods.test.sql<{ status: string | null }>(
         'select towpath.run_work_request_step(null, 1000) as status',
       );
-      if (step?.status == null) await new Promise((resolveLater) => setTimeout(resolveLater, 10));
+      if ((step?.status ?? null) === null) await new Promise((resolveLater) => setTimeout(resolveLater, 10));
     }
   }
 

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '../../src/app.js';
 import { MemoryBudget } from '../../src/memory/memory-budget.js';
 import { until, untilParked, waitersOf } from '../pods/support.js';
+import { stopTheClock } from '../support/clock.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { createQueue, ociError, sdkClients, type SdkClients } from '../support/sdk.js';
 import { API, Client, expectError, type Answer } from './support.js';
@@ -69,11 +70,7 @@ describe('large messages', () => {
     `content-type: application/json\r\n${more}\r\n`;
   const putHead = (queueId: string, body: string): string =>
     head('POST', `/queues/${queueId}/messages`, `content-length: ${body.length}\r\n`);
-  /** From now on no body is slow, and so cut off, however long the test takes. */
-  const stopTheClock = (): void => {
-    jest.spyOn(performance, 'now').mockReturnValue(performance.now());
-  };
-  /** Sends a large put but for its last byte. */
+  /** Sends a large put but for its last byte. It is slow, and may be cut off, after some seconds by the clock. */
   const almostPut = async (queueId: string, url = pod.url): Promise<Socket> => {
     const socket = await open(url);
     const body = bodyOf('x'.repeat(LARGE));

@@ -1,6 +1,7 @@
 import { jest } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../pods/support.js';
+import { stopTheClock } from '../support/clock.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { ociError, sdkClients } from '../support/sdk.js';
 import { Client, expectError, type Answer } from './support.js';
@@ -25,15 +26,6 @@ afterEach(async () => {
   jest.restoreAllMocks();
   for (const stop of stops.splice(0)) await stop();
 });
-
-/** From now on, for the limits of the pods in this process, time passes only when the answer is called. */
-function stopTheClock(): (ms: number) => void {
-  let now = performance.now();
-  jest.spyOn(performance, 'now').mockImplementation(() => now);
-  return (ms) => {
-    now += ms;
-  };
-}
 
 const put = (client: Client, queue: string, bytes: number, ...channels: (string | null)[]): Promise<Answer> =>
   client.call({
