@@ -56,6 +56,8 @@ import { ContractPipe } from './rest/contract.pipe.js';
 import { JsonLines } from './rest/json-lines.js';
 import { Connections } from './rest/connections.js';
 import { PageTokens } from './rest/page-token.js';
+import { StompFigures } from './stomp/stomp-figures.js';
+import { StompGateway } from './stomp/stomp-gateway.js';
 import { SERVER_CERTIFICATE, type ServerCertificate } from './tls/server-certificate.js';
 import { WorkRequestRunner } from './work-requests/work-request-runner.js';
 import { WorkRequestsController } from './work-requests/work-requests.controller.js';
@@ -149,6 +151,8 @@ export class AppModule {
         RateLimits,
         StorageLimit,
         MaintenanceService,
+        StompFigures,
+        StompGateway,
         Readiness,
         Metrics,
       ],

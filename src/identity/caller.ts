@@ -11,6 +11,8 @@ export interface Caller {
   readonly credential: Credential;
   /** The fingerprint of the signing key, or the OCID of the API key or auth token. */
   readonly credentialId: string;
+  /** What a STOMP command needs, as src/stomp/permissions.ts declares it. */
+  readonly permission?: Permission;
   /** What the audit log tells of the request; absent on a STOMP connection. */
   readonly request?: RequestContext;
 }

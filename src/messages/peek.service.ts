@@ -5,6 +5,7 @@ import type { MessageRange } from '../database/message-functions.js';
 import { PeekFunctions, type PeekConditions, type SeenMessage } from '../database/peek-functions.js';
 import type { Caller } from '../identity/caller.js';
 import { PageTokens } from '../rest/page-token.js';
+import { jsonContentOf } from './content-encoding.js';
 import { MessageRanges } from './message-ranges.js';
 import type { PeekConditionsQuery, PeekedMessage, PeekMessagesQuery } from './peek.schemas.js';
 
@@ -95,7 +96,7 @@ function toPeekedMessage({ consumerGroupId }: Peek, message: SeenMessage): Peeke
   ];
   return {
     id: message.id,
-    content: message.content.toString(),
+    ...jsonContentOf(message.content),
     state: message.state,
     deliveryCount: message.deliveryCount,
     visibleAfter: message.visibleAfter.toISOString(),

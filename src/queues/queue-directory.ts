@@ -12,6 +12,8 @@ export interface QueueReference {
 }
 
 const DEAD_LETTER_SUFFIX = '/dlq';
+/** Queues of one name that are looked at: two tell that it is ambiguous, and some may be on their way out. */
+const MAX_NAMESAKES = 20;
 
 /**
  * Finds the queue that a caller names. What it knows of queues may be a moment old, so it serves the pod's own
@@ -21,7 +23,10 @@ const DEAD_LETTER_SUFFIX = '/dlq';
 export class QueueDirectory implements OnApplicationShutdown {
   private readonly known: RecentlyFound<Queue>;
 
-  constructor(functions: QueueFunctions, notifications: Notifications) {
+  constructor(
+    private readonly functions: QueueFunctions,
+    notifications: Notifications,
+  ) {
     this.known = new RecentlyFound('queue', notifications, (tenancyId, id) => functions.find(tenancyId, id));
   }
 
@@ -42,6 +47,36 @@ export class QueueDirectory implements OnApplicationShutdown {
       );
     }
     return queue;
+  }
+
+  /**
+   * The OCID of the only queue of this name; `compartmentId` undefined: in any compartment of the caller's tenancy. Throws
+   * NotAuthorizedOrNotFound where there is none, InvalidParameter where there are several.
+   */
+  async findByName(caller: Caller, displayName: string, compartmentId: string | undefined): Promise<string> {
+    const queues = await this.functions.list({
+      tenancyId: caller.tenancyId,
+      compartmentId,
+      displayName,
+      sortBy: 'displayName',
+      ascending: true,
+      after: null,
+      limit: MAX_NAMESAKES,
+    });
+    const [queue, other] = queues.filter(({ lifecycleState }) => lifecycleState !== 'DELETING');
+    if (queue === undefined) {
+      throw new ServiceError(
+        'NotAuthorizedOrNotFound',
+        `there is no queue named ${displayName}, or you may not use it`,
+      );
+    }
+    if (other !== undefined) {
+      throw new ServiceError(
+        'InvalidParameter',
+        `there are several queues named ${displayName}: name the one that you mean by its OCID`,
+      );
+    }
+    return queue.id;
   }
 
   /** Everybody forgets what they know of this queue, because it was changed. */

@@ -1,0 +1,1 @@
+-- oldest program: 6
