@@ -9,7 +9,7 @@ import { cut, LIMITS, outcomeOf, VERSIONS } from './support.js';
  *   TOWPATH_FUZZ_SEED=1234 TOWPATH_FUZZ_STREAMS=100000 npm test -- test/stomp/codec/fuzz
  */
 const SEED = Number(process.env['TOWPATH_FUZZ_SEED'] ?? Date.now() % 2 ** 31);
-const STREAMS = Number(process.env['TOWPATH_FUZZ_STREAMS'] ?? 2000);
+const STREAMS = Number(process.env['TOWPATH_FUZZ_STREAMS'] ?? 1000);
 
 /** mulberry32: from 0 to 1, by the seed. */
 function randomFrom(seed: number): () => number {
