@@ -101,19 +101,19 @@ export class HeaderReader {
   /** Takes the line as a header. */
   private take(limits: FrameLimits): void {
     const { line } = this;
-    if (!line.isUtf8()) throw this.error('InvalidFrame', `a header is not UTF-8: ${quoted(line.text(0, line.length))}`);
-    const colon = line.colonAt;
-    if (colon < 0) {
-      throw this.error('InvalidFrame', `a header without a colon: ${quoted(line.text(0, line.length))}`);
-    }
+    // Decoded as a whole: slices of a string cost less than parts of the bytes.
+    const text = line.text();
+    if (!line.isUtf8()) throw this.error('InvalidFrame', `a header is not UTF-8: ${quoted(text)}`);
+    const colon = text.indexOf(':');
+    if (colon < 0) throw this.error('InvalidFrame', `a header without a colon: ${quoted(text)}`);
     if (!this.mayHoldReturns && line.hasCarriageReturn()) {
       throw this.error('InvalidFrame', 'a carriage return inside a header: write it as \\r');
     }
-    let name = this.plain(line.text(0, colon));
-    let value = this.plain(line.text(colon + 1, line.length));
+    let name = this.plain(text.slice(0, colon));
+    let value = this.plain(text.slice(colon + 1));
     if (this.isPadded || this.isConnect) name = trimmed(name);
     if (this.isPadded) value = trimmed(value);
-    if (name === '') throw this.error('InvalidFrame', `a header without a name: ${quoted(line.text(0, line.length))}`);
+    if (name === '') throw this.error('InvalidFrame', `a header without a name: ${quoted(text)}`);
     if (this.headers.has(name)) return;
     this.headers.set(name, value);
     if (name === 'content-length') this.length = this.lengthOf(value, limits);

@@ -2,7 +2,6 @@ import { isUtf8 } from 'node:buffer';
 
 const LF = 10;
 const CR = 13;
-const COLON = 58;
 const FIRST_BYTES = 128;
 const EMPTY = Buffer.alloc(0);
 
@@ -22,7 +21,6 @@ export class LineCollector {
   /** The bits of all its bytes, so that the highest says whether it is ASCII. */
   private bits = 0;
   private hasReturn = false;
-  private colon = -1;
   private isWhole = false;
   private bytes: Buffer = EMPTY;
   private start = 0;
@@ -40,15 +38,13 @@ export class LineCollector {
   collect(chunk: Buffer, offset: number, most: number): number {
     if (this.isWhole) this.clear();
     const limit = Math.min(chunk.length, offset + most - this.earlierBytes + 1);
-    let { bits, colon } = this;
+    let { bits } = this;
     for (let at = offset; at < limit; at += 1) {
       // Within its bounds, so never undefined.
       const byte = chunk[at]!;
-      if (byte === COLON && colon < 0) colon = at - offset + this.earlierBytes;
-      else if (byte <= CR) {
+      if (byte <= CR) {
         if (byte === LF) {
           this.bits = bits;
-          this.colon = colon;
           this.finish(chunk, offset, at);
           return at + 1;
         }
@@ -59,7 +55,6 @@ export class LineCollector {
     }
     if (limit < chunk.length || this.earlierBytes + chunk.length - offset > most) return TOO_LONG;
     this.bits = bits;
-    this.colon = colon;
     this.keep(chunk, offset, chunk.length);
     return NOT_YET;
   }
@@ -67,11 +62,6 @@ export class LineCollector {
   /** In bytes, of the whole line without its line feed. */
   get length(): number {
     return this.end - this.start;
-  }
-
-  /** Of the first colon, from 0; -1: there is none. */
-  get colonAt(): number {
-    return this.colon;
   }
 
   /** Takes off one carriage return at the end. */
@@ -87,9 +77,8 @@ export class LineCollector {
     return this.isAscii || isUtf8(this.bytes.subarray(this.start, this.end));
   }
 
-  /** From byte to byte of the line. */
-  text(from: number, to: number): string {
-    return this.bytes.toString(this.isAscii ? 'latin1' : 'utf8', this.start + from, this.start + to);
+  text(): string {
+    return this.bytes.toString(this.isAscii ? 'latin1' : 'utf8', this.start, this.end);
   }
 
   /** Forgets everything. */
@@ -98,7 +87,6 @@ export class LineCollector {
     this.earlierBytes = 0;
     this.bits = 0;
     this.hasReturn = false;
-    this.colon = -1;
     this.isWhole = false;
     this.bytes = EMPTY;
   }

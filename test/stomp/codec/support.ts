@@ -31,26 +31,31 @@ export function cut(bytes: Buffer, places: readonly number[]): Buffer[] {
   return [0, ...inside].map((from, index) => Buffer.from(bytes.subarray(from, inside[index] ?? bytes.length)));
 }
 
-/** Reads everything after each push, as a session does. `look` sees the reader after each step. */
+/** Reads everything after each push, or after the last one, as a session does. `look` sees the reader after each step. */
 export function outcomeOf(
   chunks: Iterable<Buffer>,
   version: StompVersion = '1.2',
   limits: FrameLimits = LIMITS,
   look: (reader: FrameReader) => void = () => undefined,
+  when: 'as pushed' | 'all pushed first' = 'as pushed',
 ): Outcome {
   const reader = new FrameReader(limits);
   reader.version = version;
   const found: (Read | 'heart-beat')[] = [];
+  const readAll = (): void => {
+    for (let next = reader.read(); next !== undefined; next = reader.read()) {
+      if (next !== 'heart-beat') found.push(readOf(next));
+      else if (found.at(-1) !== 'heart-beat') found.push(next);
+      look(reader);
+    }
+    look(reader);
+  };
   try {
     for (const chunk of chunks) {
       reader.push(chunk);
-      for (let next = reader.read(); next !== undefined; next = reader.read()) {
-        if (next !== 'heart-beat') found.push(readOf(next));
-        else if (found.at(-1) !== 'heart-beat') found.push(next);
-        look(reader);
-      }
-      look(reader);
+      if (when === 'as pushed') readAll();
     }
+    readAll();
     return { found, error: null };
   } catch (error) {
     if (!(error instanceof FrameError)) throw error;
