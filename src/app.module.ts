@@ -20,6 +20,7 @@ import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
 import { PeekFunctions } from './database/peek-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
+import { TransactionFunctions } from './database/transaction-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
 import { TokenSeal } from './encryption/token-seal.js';
@@ -43,6 +44,7 @@ import { MessagesService } from './messages/messages.service.js';
 import { PeekController } from './messages/peek.controller.js';
 import { PeekService } from './messages/peek.service.js';
 import { Receipts } from './messages/receipts.js';
+import { TransactionsService } from './messages/transactions.service.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { WakeUps } from './messages/waiting/wake-ups.js';
 import { HealthController } from './operations/health.controller.js';
@@ -92,6 +94,7 @@ class FoundationsModule {
       ConsumerGroupFunctions,
       ConsumerGroupDirectory,
       MessageFunctions,
+      TransactionFunctions,
       PeekFunctions,
       DeadLetterFunctions,
       MaintenanceFunctions,
@@ -135,6 +138,7 @@ export class AppModule {
         WorkRequestRunner,
         MessagesService,
         DeliveriesService,
+        TransactionsService,
         ContentsService,
         PeekService,
         ExportService,

@@ -286,7 +286,6 @@ export class MessagesService {
       deduplicationId: message.deduplicationId ?? null,
     };
   }
-
 }
 
 function toMessage(delivery: Delivery): Message {

@@ -42,6 +42,14 @@ export class HeldDeliveries {
     }
   }
 
+  /** The client may name them again: what it has said of them is void. */
+  restore(deliveries: readonly HeldDelivery[]): void {
+    for (const delivery of deliveries) {
+      delivery.isSettling = false;
+      if (!delivery.subscription.isEnded) this.byAckId.set(delivery.ackId, delivery);
+    }
+  }
+
   forget(delivery: HeldDelivery): void {
     this.byAckId.delete(delivery.ackId);
   }

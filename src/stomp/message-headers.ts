@@ -48,7 +48,13 @@ export function propertiesOf({ headers }: Frame): Record<string, string> | null 
   for (const [header, value] of headers) {
     const name = nameOf(header);
     if (name === null) continue;
-    if (name === '' || name.length > MAX_NAME_LENGTH || name === '__proto__' || !isStorable(name) || !isStorable(value)) {
+    if (
+      name === '' ||
+      name.length > MAX_NAME_LENGTH ||
+      name === '__proto__' ||
+      !isStorable(name) ||
+      !isStorable(value)
+    ) {
       throw new ServiceError(
         'InvalidParameter',
         `the header ${name.slice(0, 50)} cannot be kept: names of headers have 1 to ${MAX_NAME_LENGTH} characters and are not __proto__, and neither has NUL`,

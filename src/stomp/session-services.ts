@@ -5,6 +5,7 @@ import type { MemoryBudget } from '../memory/memory-budget.js';
 import type { DeliveriesService } from '../messages/deliveries.service.js';
 import type { MessageRanges } from '../messages/message-ranges.js';
 import type { MessagesService } from '../messages/messages.service.js';
+import type { TransactionsService } from '../messages/transactions.service.js';
 import type { QueueDirectory } from '../queues/queue-directory.js';
 import type { StompFigures } from './stomp-figures.js';
 
@@ -16,6 +17,7 @@ export interface SessionServices {
   readonly ranges: MessageRanges;
   readonly messages: MessagesService;
   readonly deliveries: DeliveriesService;
+  readonly transactions: TransactionsService;
   readonly memory: MemoryBudget;
   readonly figures: StompFigures;
   readonly logger: Logger;

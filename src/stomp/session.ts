@@ -17,6 +17,7 @@ import { SendLane } from './send-lane.js';
 import type { SessionServices } from './session-services.js';
 import { SettlementLane } from './settlement-lane.js';
 import type { Subscription } from './subscription.js';
+import { Transactions } from './transactions.js';
 
 /** The longest content that any queue takes; queues themselves may take less. */
 const MAX_BODY_BYTES = 512_000;
@@ -44,6 +45,7 @@ export class Session implements ConnectionListener {
   readonly queues: QueueNames;
   readonly sends: SendLane;
   readonly settlements: SettlementLane;
+  readonly transactions = new Transactions((error) => this.fail(error, null));
   private readonly intake: Intake;
   private state: 'connecting' | 'open' | 'closing' = 'connecting';
   private who: Caller | null = null;
@@ -51,7 +53,8 @@ export class Session implements ConnectionListener {
   private timer: NodeJS.Timeout;
   private isPaused = false;
   private isDraining = false;
-  private pumping: Promise<void> | null = null;
+  private isPumping = false;
+  private pumped: Promise<void> = Promise.resolve();
   private ending: Promise<void> | null = null;
 
   constructor(
@@ -114,9 +117,7 @@ export class Session implements ConnectionListener {
     if (!this.isOpen) return;
     this.heard();
     this.intake.push(chunk);
-    this.pumping ??= this.pump().finally(() => {
-      this.pumping = null;
-    });
+    if (!this.isPumping) this.pumped = this.pump();
   }
 
   drained(): void {
@@ -164,7 +165,7 @@ export class Session implements ConnectionListener {
       this.isDraining = true;
       this.connection.pause();
       const ended = this.endSubscriptions();
-      await this.pumping;
+      await this.pumped;
       await ended;
       // Of what was read meanwhile.
       await this.endSubscriptions();
@@ -200,6 +201,7 @@ export class Session implements ConnectionListener {
   /** Handles the frames that have come whole, in their order. */
   private async pump(): Promise<void> {
     let frame: Frame | null = null;
+    this.isPumping = true;
     try {
       while (this.isOpen && !this.isDraining) {
         const read = this.intake.reader.read();
@@ -208,7 +210,7 @@ export class Session implements ConnectionListener {
           frame !== null
             ? (this.handle(frame) ?? this.sends.room())
             : read === undefined
-              ? this.intake.account(this.sends.bytes)
+              ? this.intake.account(this.sends.bytes + this.transactions.bytes)
               : undefined;
         if (waits !== undefined) await this.whilePaused(waits);
         else if (read === undefined) break;
@@ -216,6 +218,7 @@ export class Session implements ConnectionListener {
     } catch (error) {
       this.fail(error, frame);
     }
+    this.isPumping = false;
     this.startLanes();
   }
 
@@ -266,6 +269,7 @@ export class Session implements ConnectionListener {
     clearTimeout(this.timer);
     this.heartBeats?.stop();
     this.outbox.wrote = (): void => undefined;
+    this.transactions.end();
     await this.endSubscriptions();
     this.intake.end();
     this.outbox.end();

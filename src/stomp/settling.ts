@@ -3,6 +3,7 @@ import type { Frame } from './codec/frame.js';
 import { required, wordOf } from './header-fields.js';
 import type { HeldDelivery } from './held-delivery.js';
 import type { Session } from './session.js';
+import { checkTransactionsAllowed } from './strict.js';
 
 const STALE =
   'this connection does not hold that message: it was acknowledged already, its timeout has passed and somebody else has it, or it is gone; with the header stale-ack:ignore that is no error';
@@ -26,15 +27,33 @@ export function findNamed(session: Session, frame: Frame): HeldDelivery | null {
     throw new ServiceError('InvalidParameter', 'subscription: the message was delivered to another one');
   }
   if (delivery.subscription.options.ack === 'auto') {
-    throw new ServiceError('InvalidParameter', 'the subscription has ack:auto: its messages need no ACK and take no NACK');
+    throw new ServiceError(
+      'InvalidParameter',
+      'the subscription has ack:auto: its messages need no ACK and take no NACK',
+    );
   }
   return delivery;
 }
 
-/** Puts an ACK (`visibleInSeconds` null) or a NACK into the lane. */
+/** Puts an ACK (`visibleInSeconds` null) or a NACK into the lane, or into its transaction: then it is accepted at once. */
 export function settle(session: Session, frame: Frame, named: HeldDelivery, visibleInSeconds: number | null): void {
   const { subscription } = named;
   const deliveries = subscription.upTo(named);
+  const name = frame.headers.get('transaction');
+  if (name !== undefined) {
+    checkTransactionsAllowed(session);
+    const transaction = session.transactions.find(name);
+    session.transactions.grow(transaction, deliveries.length, 0);
+    transaction.settlings.push({
+      named,
+      deliveries,
+      visibleInSeconds,
+      ignoresStale: ignoresStale(frame, subscription),
+    });
+    session.deliveries.settling(deliveries);
+    session.confirm(frame);
+    return;
+  }
   session.deliveries.settling(deliveries);
   session.settlements.add({
     caller: session.callerOf(visibleInSeconds === null ? 'ACK' : 'NACK'),

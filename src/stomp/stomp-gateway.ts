@@ -7,6 +7,7 @@ import { MemoryBudget } from '../memory/memory-budget.js';
 import { DeliveriesService } from '../messages/deliveries.service.js';
 import { MessageRanges } from '../messages/message-ranges.js';
 import { MessagesService } from '../messages/messages.service.js';
+import { TransactionsService } from '../messages/transactions.service.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import { Connections } from '../rest/connections.js';
 import { SERVER_CERTIFICATE, type ServerCertificate } from '../tls/server-certificate.js';
@@ -39,6 +40,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     ranges: MessageRanges,
     messages: MessagesService,
     deliveries: DeliveriesService,
+    transactions: TransactionsService,
     memory: MemoryBudget,
     private readonly figures: StompFigures,
   ) {
@@ -50,6 +52,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
       ranges,
       messages,
       deliveries,
+      transactions,
       memory,
       figures,
       logger,
@@ -121,7 +124,10 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     if (refusal !== null) {
       session.fail(refusal, null);
     } else if (this.isDraining) {
-      session.fail(new ServiceError('ServiceUnavailable', 'shutting down: connect again, which leads to another pod'), null);
+      session.fail(
+        new ServiceError('ServiceUnavailable', 'shutting down: connect again, which leads to another pod'),
+        null,
+      );
     } else if (this.sessions.size > limit) {
       this.figures.refused += 1;
       const message = `this pod has all ${limit} STOMP connections open that it takes (TOWPATH_STOMP_MAX_CONNECTIONS): keep fewer open, or try again, which may lead to another pod`;

@@ -208,7 +208,9 @@ export class Subscription {
   }
 
   private mayProlong(delivery: HeldDelivery): boolean {
-    return this.options.keepsLease && delivery.deliveredAt + this.services.configuration.stompLeaseMs > performance.now();
+    return (
+      this.options.keepsLease && delivery.deliveredAt + this.services.configuration.stompLeaseMs > performance.now()
+    );
   }
 
   private lapse(): void {
@@ -240,7 +242,12 @@ export class Subscription {
     const { caller, target } = this.options;
     const entries = deliveries.map(({ receipt, visibilityInSeconds }) => ({ receipt, visibilityInSeconds }));
     try {
-      const result = await this.services.deliveries.updateMany(caller, target.reference, target.consumerGroupId, entries);
+      const result = await this.services.deliveries.updateMany(
+        caller,
+        target.reference,
+        target.consumerGroupId,
+        entries,
+      );
       for (const [index, delivery] of deliveries.entries()) {
         const entry = result.entries[index];
         if (entry !== undefined && !('errorCode' in entry)) {

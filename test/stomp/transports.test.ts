@@ -1,6 +1,7 @@
-import { Client as StompJs, type IFrame, type IMessage, type IStompSocket } from '@stomp/stompjs';
+import { Client as StompJs, Versions, type IFrame, type IMessage, type IStompSocket } from '@stomp/stompjs';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { connect as connectTls } from 'node:tls';
 import { promisify } from 'node:util';
 import stompit from 'stompit';
@@ -52,7 +53,7 @@ describe('STOMP', () => {
   let pod: Pod;
   let rest: Client;
   let queueId: string;
-  const compartment = (): object => ({ compartmentId: pods.credentials.compartmentId });
+  const compartment = (): Record<string, unknown> => ({ compartmentId: pods.credentials.compartmentId });
 
   beforeAll(async () => {
     pods = await startTestPods(1);
@@ -68,7 +69,7 @@ describe('STOMP', () => {
     await pods.stop();
   });
 
-  const started = (options: object, version: string): Promise<StompJs> => {
+  const started = (options: Record<string, unknown>, version: string): Promise<StompJs> => {
     const { stompLogin: login, stompPasscode: passcode } = pods.credentials;
     const { promise, resolve, reject } = Promise.withResolvers<StompJs>();
     const client = new StompJs({
@@ -78,7 +79,7 @@ describe('STOMP', () => {
       onConnect: () => resolve(client),
       onStompError: (frame: IFrame) => reject(new Error(frame.headers['message'])),
     });
-    client.stompVersions = { versions: [version], supportedVersions: () => version } as never;
+    client.stompVersions = new Versions([version]);
     client.activate();
     return promise;
   };
@@ -89,27 +90,37 @@ describe('STOMP', () => {
       act({ receipt: id });
     });
 
-  const overWebSocket = (): object => ({ brokerURL: `${pod.url.replace('http', 'ws')}/stomp` });
-  const overTcp = (): object => ({ webSocketFactory: () => new TcpSocket(pod.stompPort) });
+  const overWebSocket = (): Record<string, unknown> => ({ brokerURL: `${pod.url.replace('http', 'ws')}/stomp` });
+  const overTcp = (): Record<string, unknown> => ({ webSocketFactory: () => new TcpSocket(pod.stompPort) });
 
   it.each([
     ['WebSocket', '1.2', overWebSocket],
     ['WebSocket', '1.1', overWebSocket],
-    ['WebSocket, binary frames', '1.2', (): object => ({ ...overWebSocket(), forceBinaryWSFrames: true })],
-    ['WebSocket, in pieces', '1.2', (): object => ({ ...overWebSocket(), splitLargeFrames: true, maxWebSocketChunkSize: 100 })],
+    [
+      'WebSocket, binary frames',
+      '1.2',
+      (): Record<string, unknown> => ({ ...overWebSocket(), forceBinaryWSFrames: true }),
+    ],
+    [
+      'WebSocket, in pieces',
+      '1.2',
+      (): Record<string, unknown> => ({ ...overWebSocket(), splitLargeFrames: true, maxWebSocketChunkSize: 100 }),
+    ],
     ['TCP', '1.2', overTcp],
     ['TCP', '1.0', overTcp],
   ])('with @stomp/stompjs over %s in version %s: sends, receives, acknowledges', async (_, version, options) => {
     const client = await started(options(), version);
     expect(client.connectedVersion).toBe(version);
-    const text = 'grüße\n'.repeat(100);
+    const words = 'grüße\n'.repeat(100);
     const binary = new Uint8Array([0, 1, 255, 10, 0]);
-    await receipt(client, (headers) => client.publish({ destination: queueId, body: text, headers: { ...headers, kind: 'text' } }));
+    await receipt(client, (headers) =>
+      client.publish({ destination: queueId, body: words, headers: { ...headers, kind: 'text' } }),
+    );
     await receipt(client, (headers) => client.publish({ destination: queueId, binaryBody: binary, headers }));
     const messages: IMessage[] = [];
     const subscription = client.subscribe(queueId, (message) => messages.push(message), { ack: 'client-individual' });
     await until(() => messages.length === 2, 'both came');
-    expect([messages[0]!.body, messages[0]!.headers['kind']]).toEqual([text, 'text']);
+    expect([messages[0]!.body, messages[0]!.headers['kind']]).toEqual([words, 'text']);
     expect(messages[1]!.binaryBody).toEqual(binary);
     await receipt(client, (headers) => messages[0]!.ack(headers));
     await receipt(client, (headers) => messages[1]!.nack(headers));
@@ -124,21 +135,24 @@ describe('STOMP', () => {
   it('with stompit: sends, receives, acknowledges', async () => {
     const { stompLogin: login, stompPasscode: passcode } = pods.credentials;
     const connectHeaders = { 'accept-version': '1.1,1.2', host: '/', login, passcode, 'heart-beat': '1000,1000' };
-    const client = await promisify(stompit.connect)({ host: '127.0.0.1', port: pod.stompPort, connectHeaders });
+    const client = await promisify(stompit.connect.bind(stompit))({
+      host: '127.0.0.1',
+      port: pod.stompPort,
+      connectHeaders,
+    });
     await new Promise<void>((resolve) => {
-      const frame = client.send({ destination: queueId, 'content-type': 'text/plain' }, { onReceipt: () => resolve() });
-      frame.write('hello');
-      frame.end();
+      client.send({ destination: queueId, 'content-type': 'text/plain' }, { onReceipt: resolve }).end('hello');
     });
     const body = await new Promise<string>((resolve, reject) => {
       client.subscribe({ destination: queueId, ack: 'client-individual' }, (error, message) => {
         if (error) reject(error);
         else {
-          message.readString('utf-8', (failed, text) => {
-            if (failed) reject(failed);
-            client.ack(message);
-            resolve(text);
-          });
+          text(message)
+            .then((read) => {
+              client.ack(message);
+              resolve(read);
+            })
+            .catch(reject);
         }
       });
     });
@@ -211,16 +225,20 @@ describe('STOMP on a pod with a certificate', () => {
   it('speaks TLS, and nothing else', async () => {
     const [pod] = pods.pods as [Pod];
     const { stompLogin: login, stompPasscode: passcode } = pods.credentials;
-    const frame = encodeFrame('1.2', 'CONNECT', Object.entries({ 'accept-version': '1.2', host: '/', login, passcode }));
+    const frame = encodeFrame(
+      '1.2',
+      'CONNECT',
+      Object.entries({ 'accept-version': '1.2', host: '/', login, passcode }),
+    );
     const answerOf = (socket: Socket): Promise<string> =>
       new Promise((resolve) => {
-        let text = '';
+        let answer = '';
         socket.on('data', (data: Buffer) => {
-          text += data.toString();
-          if (text.includes('\0')) socket.destroy();
+          answer += data.toString();
+          if (answer.includes('\0')) socket.destroy();
         });
         socket.on('error', () => undefined);
-        socket.on('close', () => resolve(text));
+        socket.on('close', () => resolve(answer));
         socket.write(frame);
       });
     const { stompPort: port } = pod;

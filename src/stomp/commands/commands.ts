@@ -1,6 +1,9 @@
 import type { ClientCommand } from '../permissions.js';
+import { abort } from './abort.js';
 import { ack } from './ack.js';
+import { begin } from './begin.js';
 import type { Command } from './command.js';
+import { commit } from './commit.js';
 import { connect } from './connect.js';
 import { disconnect } from './disconnect.js';
 import { nack } from './nack.js';
@@ -16,8 +19,11 @@ const COMMANDS: Partial<Readonly<Record<string, Command>>> = {
   UNSUBSCRIBE: unsubscribe,
   ACK: ack,
   NACK: nack,
+  BEGIN: begin,
+  COMMIT: commit,
+  ABORT: abort,
   DISCONNECT: disconnect,
-} satisfies Partial<Record<ClientCommand, Command>>;
+} satisfies Record<ClientCommand, Command>;
 
 /** Null: STOMP has no such command for clients. */
 export function commandNamed(name: string): Command | null {

@@ -14,6 +14,8 @@ export function send(session: Session, frame: Frame): Promise<void> | undefined 
   const destination = readDestination(frame.headers.get('destination'));
   if (session.services.configuration.stompStrict) checkStrict(frame);
   const message = messageOf(frame, destination);
+  const transaction = frame.headers.get('transaction');
+  if (transaction !== undefined) return addToTransaction(session, frame, transaction, destination, message);
   const reference = session.queues.referenceOf(session.callerOf('SEND'), destination);
   if (typeof reference === 'string') {
     add(session, frame, reference, message);
@@ -31,6 +33,23 @@ function add(session: Session, frame: Frame, reference: string, message: Message
     stored: () => session.confirm(frame),
     failed: (error) => session.fail(error, frame),
   });
+}
+
+/** The receipt says that it is accepted: some clients wait for it before they COMMIT. */
+async function addToTransaction(
+  session: Session,
+  frame: Frame,
+  name: string,
+  destination: Destination,
+  message: MessageDetails,
+): Promise<void> {
+  const transaction = session.transactions.find(name);
+  const caller = session.callerOf('SEND');
+  const reference = await session.queues.referenceOf(caller, destination);
+  const prepared = await session.services.messages.prepare(caller, reference, [message]);
+  session.transactions.grow(transaction, 1, frame.body.length);
+  transaction.puts.push(prepared);
+  session.confirm(frame);
 }
 
 function messageOf(frame: Frame, { channelId }: Destination): MessageDetails {

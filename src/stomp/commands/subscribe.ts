@@ -42,9 +42,13 @@ export async function subscribe(session: Session, frame: Frame): Promise<void> {
 
 function idOf(session: Session, frame: Frame): string {
   // In 1.0 the destination may stand for it.
-  const id = session.version === '1.0' ? (frame.headers.get('id') ?? required(frame, 'destination')) : required(frame, 'id');
+  const id =
+    session.version === '1.0' ? (frame.headers.get('id') ?? required(frame, 'destination')) : required(frame, 'id');
   if (session.subscriptions.has(id)) {
-    throw new ServiceError('InvalidParameter', 'id: this connection has a subscription of this id already: use another');
+    throw new ServiceError(
+      'InvalidParameter',
+      'id: this connection has a subscription of this id already: use another',
+    );
   }
   if (session.subscriptions.size >= MAX_SUBSCRIPTIONS) {
     throw new ServiceError(
