@@ -4,7 +4,7 @@ import { StompGateway } from '../../src/stomp/stomp-gateway.js';
 import { until } from '../pods/support.js';
 import { Client } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
-import { stompClients, type StompClients } from './support.js';
+import { expectFailure, stompClients, type StompClients } from './support.js';
 
 const BODY = 'x'.repeat(100_000);
 const MESSAGES = 120;
@@ -101,7 +101,7 @@ describe('a pod that stops', () => {
     // So that it is read before the stop.
     await held.take('MESSAGE');
     const stopped = pod.stop();
-    for (const client of [held, sender]) await client.fails('ServiceUnavailable', /^shutting down/);
+    for (const client of [held, sender]) await expectFailure(client, 'ServiceUnavailable', /^shutting down/);
     await stopped;
     await expect(stomp.stranger(pod)).rejects.toThrow(/ECONNREFUSED/);
     const successor = await pods.add();

@@ -3,7 +3,7 @@ import type { Pod } from '../../src/app.js';
 import { StompFigures } from '../../src/stomp/stomp-figures.js';
 import { Client, makeStranger } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
-import { stompClients, type StompClients } from './support.js';
+import { expectFailure, stompClients, type StompClients } from './support.js';
 
 interface RestMessage {
   readonly id: number;
@@ -148,7 +148,7 @@ describe('SEND', () => {
     client.socket.write(
       Buffer.concat([send('1'), send('2'), send('3', { 'delay-in-seconds': '61' }), send('4'), send('5')]),
     );
-    const error = await client.fails('InvalidParameter', /delayInSeconds/);
+    const error = await expectFailure(client, 'InvalidParameter', /delayInSeconds/);
     expect(error.headers.get('receipt-id')).toBe('3');
     expect(client.frames.map(({ headers }) => headers.get('receipt-id'))).toEqual(['1', '2']);
     expect((await get(queueId)).map(({ content }) => content)).toEqual(['1', '2']);
@@ -177,22 +177,22 @@ describe('SEND', () => {
     }
     const client = await stomp.client();
     client.write('SEND', { ...headers, receipt: 'x' }, 'hello');
-    expect((await client.fails(code, message)).headers.get('receipt-id')).toBe('x');
+    expect((await expectFailure(client, code, message)).headers.get('receipt-id')).toBe('x');
   });
 
   it('is refused for a dead letter queue, a queue of another tenancy, and a message that is too large', async () => {
     const queueId = await newQueue();
     const dead = await stomp.client();
     dead.write('SEND', { destination: `${queueId}/dlq` }, 'hello');
-    await dead.fails('InvalidParameter', /dead letter queue/);
+    await expectFailure(dead, 'InvalidParameter', /dead letter queue/);
     const stranger = await makeStranger(pods);
     const foreign = await stomp.client();
     foreign.write('SEND', { destination: stranger.queueId }, 'hello');
-    await foreign.fails('NotAuthorizedOrNotFound');
+    await expectFailure(foreign, 'NotAuthorizedOrNotFound');
     stranger.client.close();
     const large = await stomp.client();
     large.write('SEND', { destination: queueId, receipt: 'x' }, 'x'.repeat(300_000));
-    await large.fails('LimitExceeded', /262144/);
+    await expectFailure(large, 'LimitExceeded', /262144/);
   });
 
   it('takes large messages where the queue does', async () => {
@@ -211,13 +211,13 @@ describe('SEND', () => {
     for (const headers of [{ kind: 'x' }, { 'delay-in-seconds': '1' }, { transaction: 't' }]) {
       const client = await stomp.client(strict);
       client.write('SEND', { destination: queueId, ...headers }, 'hello');
-      await client.fails('InvalidParameter', /TOWPATH_STOMP_STRICT/);
+      await expectFailure(client, 'InvalidParameter', /TOWPATH_STOMP_STRICT/);
     }
     const named = await stomp.client(strict);
     named.write('SEND', { destination: '/queue/strict' }, 'hello');
-    await named.fails('InvalidParameter', /TOWPATH_STOMP_STRICT/);
+    await expectFailure(named, 'InvalidParameter', /TOWPATH_STOMP_STRICT/);
     const automatic = await stomp.client(strict);
     automatic.write('SUBSCRIBE', { id: '1', destination: queueId });
-    await automatic.fails('InvalidParameter', /TOWPATH_STOMP_STRICT/);
+    await expectFailure(automatic, 'InvalidParameter', /TOWPATH_STOMP_STRICT/);
   });
 });

@@ -3,7 +3,7 @@ import { StompGateway } from '../../src/stomp/stomp-gateway.js';
 import { until } from '../pods/support.js';
 import { Client } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
-import { stompClients, type StompClients } from './support.js';
+import { expectFailure, stompClients, type StompClients } from './support.js';
 
 describe('a STOMP session', () => {
   let pods: TestPods;
@@ -58,13 +58,13 @@ describe('a STOMP session', () => {
   it('begins with STOMP as with CONNECT', async () => {
     const client = await stomp.stranger();
     client.write('STOMP', { 'accept-version': '1.2', host: '/', ...stomp.login });
-    await client.take('CONNECTED');
+    expect((await client.take('CONNECTED')).headers.get('version')).toBe('1.2');
   });
 
   it('is refused where no version is spoken by both, with those that are', async () => {
     const client = await stomp.stranger();
     client.write('CONNECT', { 'accept-version': '2.0', ...stomp.login });
-    expect((await client.fails('InvalidParameter')).headers.get('version')).toBe('1.0,1.1,1.2');
+    expect((await expectFailure(client, 'InvalidParameter')).headers.get('version')).toBe('1.0,1.1,1.2');
   });
 
   it.each([
@@ -74,31 +74,31 @@ describe('a STOMP session', () => {
   ])('is refused with %s', async (_, wrong) => {
     const client = await stomp.stranger();
     client.write('CONNECT', { 'accept-version': '1.2', ...stomp.login, ...wrong });
-    await client.fails('NotAuthenticated');
+    await expectFailure(client, 'NotAuthenticated');
   });
 
   it('is refused without a login', async () => {
     const client = await stomp.stranger();
     client.write('CONNECT', { 'accept-version': '1.2' });
-    await client.fails('NotAuthenticated', /needs the headers login/);
+    await expectFailure(client, 'NotAuthenticated', /needs the headers login/);
   });
 
   it('takes nothing before CONNECT, and CONNECT once', async () => {
     const early = await stomp.stranger();
     early.write('SEND', { destination: queueId, receipt: 'x' }, 'hello');
-    expect((await early.fails('CannotParseRequest', /CONNECT first/)).headers.get('receipt-id')).toBe('x');
+    expect((await expectFailure(early, 'CannotParseRequest', /CONNECT first/)).headers.get('receipt-id')).toBe('x');
     const twice = await stomp.client();
     twice.write('CONNECT', { 'accept-version': '1.2', ...stomp.login });
-    await twice.fails('CannotParseRequest', /connected already/);
+    await expectFailure(twice, 'CannotParseRequest', /connected already/);
   });
 
   it('is told of commands that there are not, and of what is no STOMP', async () => {
     const client = await stomp.client();
     client.write('RECEIPT', { 'receipt-id': '1' });
-    await client.fails('CannotParseRequest', /no command RECEIPT/);
+    await expectFailure(client, 'CannotParseRequest', /no command RECEIPT/);
     const http = await stomp.stranger();
     http.socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n');
-    await http.fails('CannotParseRequest');
+    await expectFailure(http, 'CannotParseRequest');
   });
 
   it.each([
@@ -112,13 +112,13 @@ describe('a STOMP session', () => {
   ])('is told of %s, and closed', async (_, bytes, code) => {
     const client = await stomp.client();
     client.socket.write(bytes);
-    await client.fails(code);
+    await expectFailure(client, code);
   });
 
   it('of a stranger takes no large frames', async () => {
     const client = await stomp.stranger();
     client.socket.write(`CONNECT\nlogin:${'x'.repeat(10_000)}\n\n\0`);
-    await client.fails('PayloadTooLarge');
+    await expectFailure(client, 'PayloadTooLarge');
   });
 
   it('takes frames that come byte by byte, and stores nothing of one that is cut in its middle', async () => {
@@ -160,13 +160,14 @@ describe('a STOMP session', () => {
       const stats = await rest.call({ path: `/queues/${other}/stats` });
       return (stats.json as { queue: { visibleMessages: number } }).queue.visibleMessages === 30;
     }, 'all are stored');
+    expect(client.error).toBeUndefined();
   });
 
   it('is closed where no CONNECT comes, and where nothing comes at all', async () => {
     const mute = await stomp.stranger(impatient);
-    await mute.fails('RequestTimeout', /CONNECT/);
+    await expectFailure(mute, 'RequestTimeout', /CONNECT/);
     const idle = await stomp.client(impatient);
-    await idle.fails('RequestTimeout', /nothing came for 0.5 seconds/);
+    await expectFailure(idle, 'RequestTimeout', /nothing came for 0.5 seconds/);
     const subscribed = await stomp.client(impatient);
     await subscribed.ask('SUBSCRIBE', { id: '1', destination: queueId, ack: 'client' });
     await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -179,13 +180,13 @@ describe('a STOMP session', () => {
     await until(() => client.heartBeats >= 5, 'heart-beats came');
     expect(client.isClosed).toBe(false);
     clearInterval(beating);
-    await client.fails('RequestTimeout', /no heart-beat/);
+    await expectFailure(client, 'RequestTimeout', /no heart-beat/);
   });
 
   it('refuses heart-beats that are none', async () => {
     const client = await stomp.stranger();
     client.write('CONNECT', { 'accept-version': '1.2', ...stomp.login, 'heart-beat': 'often' });
-    await client.fails('InvalidParameter', /heart-beat/);
+    await expectFailure(client, 'InvalidParameter', /heart-beat/);
   });
 
   it('is refused beyond the limits of the user and of the pod', async () => {
@@ -193,9 +194,9 @@ describe('a STOMP session', () => {
     for (let n = 0; n < 3; n += 1) await stomp.client(impatient, beating);
     const fourth = await stomp.stranger(impatient);
     const fifth = await stomp.stranger(impatient);
-    await fifth.fails('ServiceUnavailable', /TOWPATH_STOMP_MAX_CONNECTIONS\)/);
+    await expectFailure(fifth, 'ServiceUnavailable', /TOWPATH_STOMP_MAX_CONNECTIONS\)/);
     fourth.write('CONNECT', { 'accept-version': '1.2', ...stomp.login });
-    await fourth.fails('LimitExceeded', /MAX_CONNECTIONS_PER_USER/);
+    await expectFailure(fourth, 'LimitExceeded', /MAX_CONNECTIONS_PER_USER/);
     await stomp.close();
     await stomp.client(impatient, beating);
   });

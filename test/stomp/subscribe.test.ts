@@ -5,9 +5,15 @@ import { MemoryBudget } from '../../src/memory/memory-budget.js';
 import { until, waitersOf } from '../pods/support.js';
 import { Client } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
-import { stompClients, type RawClient, type StompClients } from './support.js';
+import { expectFailure, stompClients, type RawClient, type StompClients } from './support.js';
 
 const INDIVIDUAL = { ack: 'client-individual' };
+
+const bodiesOf = (frames: readonly Frame[]): string[] => frames.map(({ body }) => body.toString());
+
+const messages = (client: RawClient): Frame[] => client.frames.filter(({ command }) => command === 'MESSAGE');
+
+const at = (frame: Frame, name: string): number => Date.parse(frame.headers.get(name)!);
 
 describe('SUBSCRIBE', () => {
   let pods: TestPods;
@@ -26,8 +32,6 @@ describe('SUBSCRIBE', () => {
       const { visibleMessages = 0, inFlightMessages = 0 } = await countOf(queueId);
       return visibleMessages + inFlightMessages === 0;
     }, 'all messages are deleted');
-  const bodiesOf = (frames: readonly Frame[]): string[] => frames.map(({ body }) => body.toString());
-  const messages = (client: RawClient): Frame[] => client.frames.filter(({ command }) => command === 'MESSAGE');
   const untilMessages = async (client: RawClient, count: number): Promise<Frame[]> => {
     await until(() => messages(client).length >= count || client.error, `${count} messages came`);
     return messages(client);
@@ -170,7 +174,6 @@ describe('SUBSCRIBE', () => {
     expect(ofX.body.toString()).toBe('a');
     const ofY = await client.take('MESSAGE', { subscription: 'y' });
     expect(ofY.body.toString()).toBe('b');
-    const at = (frame: Frame, name: string): number => Date.parse(frame.headers.get(name)!);
     expect(at(ofY, 'oci-visible-after') - at(ofX, 'oci-visible-after')).toBeGreaterThan(60_000);
     // Its only delivery has failed.
     await client.ask('NACK', { id: ofX.headers.get('ack')! });
@@ -246,7 +249,7 @@ describe('SUBSCRIBE', () => {
     await client.ask('ACK', { id: second.headers.get('ack')! });
     await untilGone(queueId);
     client.write('ACK', { id: first.headers.get('ack')!, receipt: 'x' });
-    expect((await client.fails('NotAuthorizedOrNotFound', /stale-ack/)).headers.get('receipt-id')).toBe('x');
+    expect((await expectFailure(client, 'NotAuthorizedOrNotFound', /stale-ack/)).headers.get('receipt-id')).toBe('x');
   });
 
   it('ignores stale ACKs where the subscription says so', async () => {
@@ -259,7 +262,7 @@ describe('SUBSCRIBE', () => {
     await client.ask('ACK', ack);
     await client.ask('ACK', ack);
     client.write('ACK', { id: 'never' });
-    await client.fails('NotAuthorizedOrNotFound');
+    await expectFailure(client, 'NotAuthorizedOrNotFound');
   });
 
   it('keeps the lease of what is held, where that is asked for', async () => {
@@ -287,7 +290,7 @@ describe('SUBSCRIBE', () => {
     const queueId = await newQueue();
     const client = await stomp.client();
     client.write('SUBSCRIBE', { destination: queueId, ...headers });
-    await client.fails(code, message);
+    await expectFailure(client, code, message);
   });
 
   it('is refused twice with one id, and ended once', async () => {
@@ -295,10 +298,10 @@ describe('SUBSCRIBE', () => {
     const client = await stomp.client();
     await client.ask('SUBSCRIBE', { id: '1', destination: queueId });
     client.write('SUBSCRIBE', { id: '1', destination: queueId });
-    await client.fails('InvalidParameter', /of this id already/);
+    await expectFailure(client, 'InvalidParameter', /of this id already/);
     const second = await stomp.client();
     second.write('UNSUBSCRIBE', { id: '1' });
-    await second.fails('InvalidParameter', /no subscription/);
+    await expectFailure(second, 'InvalidParameter', /no subscription/);
   });
 
   it('ends where its queue is deleted', async () => {
@@ -309,6 +312,6 @@ describe('SUBSCRIBE', () => {
     const message = await client.take('MESSAGE');
     await rest.call({ method: 'DELETE', path: `/queues/${queueId}` });
     client.write('NACK', { id: message.headers.get('ack')! });
-    await client.fails('NotAuthorizedOrNotFound');
+    await expectFailure(client, 'NotAuthorizedOrNotFound');
   });
 });

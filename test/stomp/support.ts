@@ -96,22 +96,22 @@ export class RawClient {
     return this.take('CONNECTED');
   }
 
-  /** Expects that the connection ends with an ERROR. */
-  async fails(code: string, message?: RegExp): Promise<Frame> {
-    const frame = await this.take('ERROR');
-    expect({ code: frame.headers.get('code'), message: frame.headers.get('message') }).toEqual({
-      code,
-      message: message === undefined ? expect.any(String) : expect.stringMatching(message),
-    });
-    expect(frame.headers.get('opc-request-id')).toMatch(/^[0-9A-F]{32}$/);
-    expect(frame.body.toString()).toBe(frame.headers.get('message'));
-    await until(() => this.isClosed, 'the connection is closed');
-    return frame;
-  }
-
   destroy(): void {
     this.socket.destroy();
   }
+}
+
+/** Expects that the connection ends with an ERROR. */
+export async function expectFailure(client: RawClient, code: string, message?: RegExp): Promise<Frame> {
+  const frame = await client.take('ERROR');
+  expect({ code: frame.headers.get('code'), message: frame.headers.get('message') }).toEqual({
+    code,
+    message: message === undefined ? expect.any(String) : expect.stringMatching(message),
+  });
+  expect(frame.headers.get('opc-request-id')).toMatch(/^[0-9A-F]{32}$/);
+  expect(frame.body.toString()).toBe(frame.headers.get('message'));
+  await until(() => client.isClosed, 'the connection is closed');
+  return frame;
 }
 
 function show({ command, headers }: Frame): string {

@@ -2,7 +2,7 @@ import type { Pod } from '../../src/app.js';
 import { until } from '../pods/support.js';
 import { Client } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
-import { stompClients, type RawClient, type StompClients } from './support.js';
+import { expectFailure, stompClients, type RawClient, type StompClients } from './support.js';
 
 describe('a STOMP transaction', () => {
   let pods: TestPods;
@@ -101,7 +101,7 @@ describe('a STOMP transaction', () => {
       return taken.length > 0;
     }, 'somebody else has one of them');
     client.write('COMMIT', { transaction: 't', receipt: 'x' });
-    const error = await client.fails('NotAuthorizedOrNotFound', /not held any more/);
+    const error = await expectFailure(client, 'NotAuthorizedOrNotFound', /not held any more/);
     expect(error.headers.get('receipt-id')).toBe('x');
     expect(await contents(to)).toEqual([]);
     // The other one is not deleted.
@@ -136,7 +136,7 @@ describe('a STOMP transaction', () => {
     await client.ask('ACK', { id: message.headers.get('ack')!, transaction: 't' });
     await client.ask('SEND', { destination: short, transaction: 't', 'delay-in-seconds': '61' }, 'out');
     client.write('COMMIT', { transaction: 't' });
-    await client.fails('InvalidParameter', /delayInSeconds/);
+    await expectFailure(client, 'InvalidParameter', /delayInSeconds/);
     await until(async () => (await contents(from)).length === 1, 'it is given back');
     expect(await contents(to)).toEqual([]);
   });
@@ -185,24 +185,24 @@ describe('a STOMP transaction', () => {
   ])('cannot be %s', async (_, commands, message) => {
     const client = await stomp.client();
     for (const command of commands) client.write(command, { transaction: 't' });
-    await client.fails('InvalidParameter', message);
+    await expectFailure(client, 'InvalidParameter', message);
   });
 
   it('is limited in number and size', async () => {
     const queueId = await newQueue();
     const many = await stomp.client();
     for (let n = 0; n < 17; n += 1) many.write('BEGIN', { transaction: `${n}` });
-    await many.fails('LimitExceeded', /16 open transactions/);
+    await expectFailure(many, 'LimitExceeded', /16 open transactions/);
     const large = await stomp.client();
     await large.ask('BEGIN', { transaction: 't' });
     for (let n = 0; n < 9; n += 1) large.write('SEND', { destination: queueId, transaction: 't' }, 'x'.repeat(250_000));
-    await large.fails('LimitExceeded', /too large/);
+    await expectFailure(large, 'LimitExceeded', /too large/);
     expect(await contents(queueId)).toEqual([]);
   });
 
   it('is refused in strict mode', async () => {
     const client = await stomp.client(strict);
     client.write('BEGIN', { transaction: 't' });
-    await client.fails('InvalidParameter', /TOWPATH_STOMP_STRICT/);
+    await expectFailure(client, 'InvalidParameter', /TOWPATH_STOMP_STRICT/);
   });
 });

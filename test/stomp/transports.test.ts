@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { connect as connectTls } from 'node:tls';
 import { promisify } from 'node:util';
-import stompit from 'stompit';
+import stompit, { type Message } from 'stompit';
 import { WebSocket as Ws } from 'ws';
 import type { Pod } from '../../src/app.js';
 import { encodeFrame } from '../../src/stomp/codec/encode-frame.js';
@@ -28,13 +28,13 @@ class TcpSocket implements IStompSocket {
     this.url = `tcp://127.0.0.1:${port}`;
     this.socket = connect(port, '127.0.0.1', () => {
       this.readyState = 1;
-      this.onopen?.({} as never);
+      this.onopen?.({});
     });
-    this.socket.on('data', (data: Buffer) => this.onmessage?.({ data: new Uint8Array(data).buffer } as never));
+    this.socket.on('data', (data: Buffer) => this.onmessage?.({ data: new Uint8Array(data).buffer }));
     this.socket.on('error', () => undefined);
     this.socket.on('close', () => {
       this.readyState = 3;
-      this.onclose?.({ code: 1000 } as never);
+      this.onclose?.({ code: 1000 });
     });
   }
 
@@ -46,6 +46,14 @@ class TcpSocket implements IStompSocket {
     this.readyState = 2;
     this.socket.end();
   }
+}
+
+function receipt(client: StompJs, act: (headers: Record<string, string>) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const id = String(Math.random());
+    client.watchForReceipt(id, () => resolve());
+    act({ receipt: id });
+  });
 }
 
 describe('STOMP', () => {
@@ -83,13 +91,6 @@ describe('STOMP', () => {
     client.activate();
     return promise;
   };
-  const receipt = (client: StompJs, act: (headers: Record<string, string>) => void): Promise<void> =>
-    new Promise((resolve) => {
-      const id = String(Math.random());
-      client.watchForReceipt(id, () => resolve());
-      act({ receipt: id });
-    });
-
   const overWebSocket = (): Record<string, unknown> => ({ brokerURL: `${pod.url.replace('http', 'ws')}/stomp` });
   const overTcp = (): Record<string, unknown> => ({ webSocketFactory: () => new TcpSocket(pod.stompPort) });
 
@@ -143,19 +144,14 @@ describe('STOMP', () => {
     await new Promise<void>((resolve) => {
       client.send({ destination: queueId, 'content-type': 'text/plain' }, { onReceipt: resolve }).end('hello');
     });
-    const body = await new Promise<string>((resolve, reject) => {
-      client.subscribe({ destination: queueId, ack: 'client-individual' }, (error, message) => {
-        if (error) reject(error);
-        else {
-          text(message)
-            .then((read) => {
-              client.ack(message);
-              resolve(read);
-            })
-            .catch(reject);
-        }
+    const message = await new Promise<Message>((resolve, reject) => {
+      client.subscribe({ destination: queueId, ack: 'client-individual' }, (error, received) => {
+        if (error === null) resolve(received);
+        else reject(error);
       });
     });
+    const body = await text(message);
+    client.ack(message);
     expect(body).toBe('hello');
     await promisify(client.disconnect.bind(client))();
     expect(await rest.get(queueId)).toEqual([]);
