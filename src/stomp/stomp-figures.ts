@@ -9,6 +9,8 @@ export class StompFigures {
   readonly sent = new Map<string, number>();
   /** ERROR frames, by their code. */
   readonly errors = new Map<string, number>();
+  connections = 0;
+  subscriptions = 0;
   /** Connections that were refused because there were too many. */
   refused = 0;
   /** Statements that stored SENDs; with `received` it tells how well they are merged. */

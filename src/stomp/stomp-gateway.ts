@@ -110,6 +110,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
 
   ended(session: Session): void {
     this.sessions.delete(session);
+    this.figures.connections = this.sessions.size;
     if (session.user === null) return;
     const { userId } = session.user;
     const open = (this.byUser.get(userId) ?? 1) - 1;
@@ -121,6 +122,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     const session = new Session(connection, this.services, this);
     const limit = this.configuration.stompMaxConnections;
     this.sessions.add(session);
+    this.figures.connections = this.sessions.size;
     if (refusal !== null) {
       session.fail(refusal, null);
     } else if (this.isDraining) {

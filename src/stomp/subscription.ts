@@ -88,6 +88,7 @@ export class Subscription {
   }
 
   start(): void {
+    this.services.figures.subscriptions += 1;
     this.running = this.run();
   }
 
@@ -118,6 +119,7 @@ export class Subscription {
 
   /** No more deliveries from now on. Resolves when the get under way has ended. */
   async end(): Promise<void> {
+    if (!this.isEnded) this.services.figures.subscriptions -= 1;
     this.ending.abort();
     clearTimeout(this.lapseTimer);
     this.wake();

@@ -449,7 +449,7 @@ describe('the audit log over HTTP', () => {
           done();
         },
       });
-      const configuration = readConfiguration({ DATABASE_URL: url.href, TOWPATH_PORT: '0' });
+      const configuration = readConfiguration({ DATABASE_URL: url.href, TOWPATH_PORT: '0', TOWPATH_STOMP_PORT: '0' });
       pod = await startPod(configuration, url.href, createLogger('trace', destination));
       const by = new Client(pod.url, pods.credentials.apiKey);
       const queueId = await by.createQueue({ compartmentId, capabilities: [{ type: 'CONSUMER_GROUPS' }] });

@@ -22,7 +22,12 @@ describe('the address of a client in the log', () => {
         done();
       },
     });
-    const environment = { DATABASE_URL: pods.test.url, TOWPATH_PORT: '0', TOWPATH_BEHIND_PROXY: String(hops) };
+    const environment = {
+      DATABASE_URL: pods.test.url,
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+      TOWPATH_BEHIND_PROXY: String(hops),
+    };
     const pod: Pod = await startPod(readConfiguration(environment), pods.test.url, createLogger('info', destination));
     const client = new Client(pod.url, pods.credentials.apiKey);
     const found: unknown[] = [];

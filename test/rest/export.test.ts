@@ -64,7 +64,11 @@ describe('exportDeadLetters', () => {
         done();
       },
     });
-    const configuration = readConfiguration({ DATABASE_URL: pods.test.url, TOWPATH_PORT: '0' });
+    const configuration = readConfiguration({
+      DATABASE_URL: pods.test.url,
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+    });
     pod = await startPod(configuration, pods.test.url, createLogger('info', destination));
     client = new Client(pod.url, pods.credentials.apiKey);
     ({ compartmentId } = pods.credentials);
@@ -230,7 +234,11 @@ describe('exportDeadLetters', () => {
 
   it('is cut off when the pod stops, rather than hold it up', async () => {
     const { queueId } = await withDeadLetters(120, 250_000);
-    const configuration = readConfiguration({ DATABASE_URL: pods.test.url, TOWPATH_PORT: '0' });
+    const configuration = readConfiguration({
+      DATABASE_URL: pods.test.url,
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+    });
     const other = await startPod(configuration, pods.test.url, createLogger('silent'));
     const request = httpRequest(new URL(API + pathOf(queueId, ''), other.url), {
       headers: { authorization: `Bearer ${pods.credentials.apiKey}` },

@@ -28,7 +28,11 @@ describe('the log', () => {
 
   beforeAll(async () => {
     pods = await startTestPods();
-    const configuration = readConfiguration({ DATABASE_URL: pods.test.url, TOWPATH_PORT: '0' });
+    const configuration = readConfiguration({
+      DATABASE_URL: pods.test.url,
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+    });
     const destination = new Writable({
       write: (chunk: Buffer, _, done) => {
         text += chunk.toString();

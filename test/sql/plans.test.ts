@@ -180,6 +180,11 @@ const calls = (queue: number, held: readonly number[], { groups, redrives }: Thi
     values: [queue, ...ten(held)],
     index: 'message_pkey',
   },
+  'give back': {
+    text: 'select * from towpath.give_back_messages($1, 0, false, $2, $3)',
+    values: [queue, ...ten(held)],
+    index: 'message_pkey',
+  },
   'list channels': { text: 'select * from towpath.list_channels($1)', everyChannel: true, values: [queue] },
   'list one channel': { text: `select * from towpath.list_channels($1, channel_id => 'zz')`, values: [queue] },
   // Counting walks what it counts, and no more.

@@ -15,6 +15,11 @@ const messages = (client: RawClient): Frame[] => client.frames.filter(({ command
 
 const at = (frame: Frame, name: string): number => Date.parse(frame.headers.get(name)!);
 
+async function untilMessages(client: RawClient, count: number): Promise<Frame[]> {
+  await until(() => messages(client).length >= count || client.error, `${count} messages came`);
+  return messages(client);
+}
+
 describe('SUBSCRIBE', () => {
   let pods: TestPods;
   let pod: Pod;
@@ -32,10 +37,6 @@ describe('SUBSCRIBE', () => {
       const { visibleMessages = 0, inFlightMessages = 0 } = await countOf(queueId);
       return visibleMessages + inFlightMessages === 0;
     }, 'all messages are deleted');
-  const untilMessages = async (client: RawClient, count: number): Promise<Frame[]> => {
-    await until(() => messages(client).length >= count || client.error, `${count} messages came`);
-    return messages(client);
-  };
 
   beforeAll(async () => {
     pods = await startTestPods(1);
