@@ -58,6 +58,8 @@ export class Intake {
   }
 
   end(): void {
+    // Also where it holds nothing yet, since it waits.
+    this.hold.arrived();
     this.hold.release();
   }
 }

@@ -52,7 +52,8 @@ export class Outbox {
   writeMessages(messages: readonly MessageToSend[], hold: Hold): void {
     const start = performance.now();
     let unsent = messages.length;
-    hold.set(messages.reduce((sum, { body }) => sum + body.length, 0));
+    // A message without a body is not nothing.
+    hold.set(messages.reduce((sum, { body }) => sum + body.length + 1, 0));
     hold.arrives({
       isSlow: () => performance.now() - start > STALLED_MS,
       cut: () => this.connection.destroy(),

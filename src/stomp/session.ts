@@ -50,7 +50,8 @@ export class Session implements ConnectionListener {
   private state: 'connecting' | 'open' | 'closing' = 'connecting';
   private who: Caller | null = null;
   private heartBeats: HeartBeats | null = null;
-  private timer: NodeJS.Timeout;
+  /** For CONNECT, then for idleness; null where heart-beats do that. */
+  private timer: NodeJS.Timeout | null;
   private isPaused = false;
   private isDraining = false;
   private isPumping = false;
@@ -104,10 +105,9 @@ export class Session implements ConnectionListener {
     this.outbox.version = version;
     this.intake.reader.version = version;
     this.intake.admit(Math.max(MAX_BODY_BYTES, configuration.maxMessageBytes));
-    clearTimeout(this.timer);
-    if (terms.receiveEveryMs === 0) {
-      this.timer = setTimeout(() => this.becameIdle(), configuration.stompIdleMs).unref();
-    }
+    clearTimeout(this.timer ?? undefined);
+    this.timer =
+      terms.receiveEveryMs === 0 ? setTimeout(() => this.becameIdle(), configuration.stompIdleMs).unref() : null;
     const beats = new HeartBeats(terms, { send: () => this.outbox.heartBeat(), lost: () => this.missedHeartBeats() });
     this.heartBeats = beats;
     this.outbox.wrote = (): void => beats.sent();
@@ -266,7 +266,7 @@ export class Session implements ConnectionListener {
   }
 
   private async finish(): Promise<void> {
-    clearTimeout(this.timer);
+    clearTimeout(this.timer ?? undefined);
     this.heartBeats?.stop();
     this.outbox.wrote = (): void => undefined;
     this.transactions.end();
@@ -278,7 +278,8 @@ export class Session implements ConnectionListener {
 
   private heard(): void {
     this.heartBeats?.received();
-    if (this.heartBeats !== null) this.timer.refresh();
+    // That of CONNECT runs whatever comes.
+    if (this.state === 'open') this.timer?.refresh();
   }
 
   private missedHeartBeats(): void {
@@ -293,7 +294,7 @@ export class Session implements ConnectionListener {
 
   private becameIdle(): void {
     if (this.subscriptions.size > 0 || this.isPaused) {
-      this.timer.refresh();
+      this.timer?.refresh();
       return;
     }
     const seconds = this.services.configuration.stompIdleMs / 1000;

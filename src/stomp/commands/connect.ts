@@ -36,6 +36,7 @@ export async function connect(session: Session, frame: Frame): Promise<void> {
   const caller = await authentication.authenticateLogin(login, passcode);
   // Meanwhile it may have gone.
   if (!session.isOpen) return;
+  session.queues.compartmentId = frame.headers.get('compartment-id');
   session.connected(caller, version, terms);
   const ours = String(configuration.stompHeartBeatMs);
   session.outbox.write('CONNECTED', [
