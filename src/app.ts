@@ -108,8 +108,9 @@ export async function startPod(
         running.get(Readiness).stop();
         await new Promise((resolve) => setTimeout(resolve, configuration.drainMs));
         certificate?.stop();
-        await stomp.drain();
+        const drained = stomp.drain();
         running.get(WaitingRooms).close();
+        await drained;
         await running.get(MaintenanceService).stop();
         await running.close();
         await running.get(LivePods).stop();

@@ -163,7 +163,10 @@ export class Session implements ConnectionListener {
     if (this.isOpen) {
       this.isDraining = true;
       this.connection.pause();
+      const ended = this.endSubscriptions();
       await this.pumping;
+      await ended;
+      // Of what was read meanwhile.
       await this.endSubscriptions();
       this.fail(
         new ServiceError('ServiceUnavailable', 'shutting down: connect again, which leads to another pod'),

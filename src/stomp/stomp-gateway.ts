@@ -78,11 +78,12 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     this.isDraining = true;
     this.tcp.close();
     this.webSocket.close();
-    const timer = setTimeout(() => {
-      for (const session of this.sessions) session.connection.destroy();
-    }, DRAIN_MS);
-    await Promise.all([...this.sessions].map((session) => session.drain()));
+    const { promise: tooLate, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, DRAIN_MS);
+    await Promise.race([Promise.all([...this.sessions].map((session) => session.drain())), tooLate]);
     clearTimeout(timer);
+    // What is left did not read its last frame, or waits for the database.
+    for (const session of this.sessions) session.connection.destroy();
   }
 
   /** Where a start fails after this listens. */

@@ -142,10 +142,11 @@ export class Subscription {
         continue;
       }
       const hold = this.services.memory.open();
+      const askedAt = performance.now();
       try {
         const deliveries = await this.get(Math.min(credit, MAX_MESSAGES), hold);
         retryMs = FIRST_RETRY_MS;
-        await this.hand(deliveries, hold);
+        await this.hand(deliveries, hold, askedAt);
       } catch (error) {
         hold.release();
         const { code, retryAfterSeconds } = toServiceError(error);
@@ -173,9 +174,11 @@ export class Subscription {
     return this.services.messages.deliver(caller, target.reference, query, this.ending.signal, hold, MAX_BYTES);
   }
 
-  private async hand(deliveries: readonly Delivery[], hold: Hold): Promise<void> {
+  private async hand(deliveries: readonly Delivery[], hold: Hold, askedAt: number): Promise<void> {
     if (deliveries.length === 0) {
       hold.release();
+      // A get that comes back before its time has a reason, such as a pod that stops: no reason to ask at once.
+      if (performance.now() - askedAt < FIRST_RETRY_MS) await this.pause(FIRST_RETRY_MS);
     } else if (this.isEnded) {
       hold.release();
       // They have reached nobody.
