@@ -114,9 +114,7 @@ export class Session implements ConnectionListener {
     if (!this.isOpen) return;
     this.heard();
     this.intake.push(chunk);
-    this.pumping ??= this.pump().finally(() => {
-      this.pumping = null;
-    });
+    this.startPump();
   }
 
   drained(): void {
@@ -195,6 +193,14 @@ export class Session implements ConnectionListener {
         });
       }),
     );
+  }
+
+  private startPump(): void {
+    this.pumping ??= this.pump().finally(() => {
+      this.pumping = null;
+      // What came after the pump's last look: several messages of WebSocket come in one go.
+      if (this.intake.reader.unreadBytes > 0 && this.isOpen && !this.isDraining) this.startPump();
+    });
   }
 
   /** Handles the frames that have come whole, in their order. */

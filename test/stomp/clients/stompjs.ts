@@ -29,6 +29,9 @@ function connected(
       webSocketFactory,
       reconnectDelay: 0,
       connectHeaders: { login, passcode },
+      // A heart-beat would hide a frame that is answered only when something follows it.
+      heartbeatIncoming: 0,
+      heartbeatOutgoing: 0,
       ...config,
       onConnect: () => resolve(client),
       onStompError: (frame) => reject(new Error(frame.headers['message'] ?? 'ERROR')),
