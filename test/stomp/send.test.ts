@@ -82,7 +82,9 @@ describe('SEND', () => {
     for (const body of bodies) await client.ask('SEND', { destination: queueId }, body);
     const found = await get(queueId);
     expect(found.map(({ contentEncoding }) => contentEncoding)).toEqual(['base64', undefined, undefined, undefined]);
-    const bytes = found.map(({ content, contentEncoding }) => Buffer.from(content, contentEncoding as 'base64' | undefined));
+    const bytes = found.map(({ content, contentEncoding }) =>
+      Buffer.from(content, contentEncoding as 'base64' | undefined),
+    );
     expect(bytes).toEqual(bodies);
 
     const back = await newQueue();
@@ -117,7 +119,8 @@ describe('SEND', () => {
     const figures = pod.app.get(StompFigures);
     const before = figures.puts;
     const frames: Buffer[] = [];
-    for (let n = 0; n < 500; n += 1) frames.push(client.encode('SEND', { destination: queueId, receipt: `${n}` }, `${n}`));
+    for (let n = 0; n < 500; n += 1)
+      frames.push(client.encode('SEND', { destination: queueId, receipt: `${n}` }, `${n}`));
     client.socket.write(Buffer.concat(frames));
     await client.take('RECEIPT', { 'receipt-id': '499' });
     expect(client.frames.map(({ headers }) => headers.get('receipt-id'))).toEqual(
@@ -140,7 +143,8 @@ describe('SEND', () => {
   it('of merged SENDs stores those before the bad one, and tells which that is', async () => {
     const queueId = await newQueue({ retentionInSeconds: 60 });
     const client = await stomp.client();
-    const send = (receipt: string, more = {}): Buffer => client.encode('SEND', { destination: queueId, receipt, ...more }, receipt);
+    const send = (receipt: string, more = {}): Buffer =>
+      client.encode('SEND', { destination: queueId, receipt, ...more }, receipt);
     client.socket.write(
       Buffer.concat([send('1'), send('2'), send('3', { 'delay-in-seconds': '61' }), send('4'), send('5')]),
     );
@@ -159,7 +163,12 @@ describe('SEND', () => {
     ['an odd channel', { destination: 'ocid1/a b' }, 'InvalidParameter', /names no queue/],
     ['a name that cannot be read', { destination: '/queue/%ff' }, 'InvalidParameter', /percent-encoded/],
     ['an odd delay', { destination: 'x', 'delay-in-seconds': 'soon' }, 'InvalidParameter', /delay-in-seconds/],
-    ['an unknown header of ours', { destination: 'x', 'oci-deduplication': 'x' }, 'InvalidParameter', /there is no header/],
+    [
+      'an unknown header of ours',
+      { destination: 'x', 'oci-deduplication': 'x' },
+      'InvalidParameter',
+      /there is no header/,
+    ],
     ['a transaction that was not begun', { destination: 'x', transaction: 't' }, 'InvalidParameter', /BEGIN/],
   ])('is refused with %s', async (what, headers, code, message) => {
     if (what.includes('two queues')) {

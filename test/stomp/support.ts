@@ -52,7 +52,12 @@ export class RawClient {
   }
 
   encode(command: string, headers: Headers = {}, body?: string | Buffer): Buffer {
-    return encodeFrame(this.version, command, Object.entries(headers), body === undefined ? undefined : Buffer.from(body));
+    return encodeFrame(
+      this.version,
+      command,
+      Object.entries(headers),
+      body === undefined ? undefined : Buffer.from(body),
+    );
   }
 
   /** Waits for a frame with this command, and headers, and takes it and all before it out. */
@@ -60,10 +65,13 @@ export class RawClient {
     const matches = (frame: Frame): boolean =>
       frame.command === command && Object.entries(headers).every(([name, value]) => frame.headers.get(name) === value);
     let found: Frame | undefined;
-    await until(() => {
-      found = this.frames.find(matches);
-      return found !== undefined || this.isClosed || (command !== 'ERROR' && this.error !== undefined);
-    }, `a frame ${command} ${JSON.stringify(headers)}`);
+    await until(
+      () => {
+        found = this.frames.find(matches);
+        return found !== undefined || this.isClosed || (command !== 'ERROR' && this.error !== undefined);
+      },
+      `a frame ${command} ${JSON.stringify(headers)}`,
+    );
     if (found === undefined) {
       throw new Error(`${command} ${JSON.stringify(headers)} did not come: ${this.frames.map(show).join('; ')}`);
     }

@@ -96,7 +96,11 @@ describe('STOMP', () => {
     ['WebSocket', '1.2', overWebSocket],
     ['WebSocket', '1.1', overWebSocket],
     ['WebSocket, binary frames', '1.2', (): object => ({ ...overWebSocket(), forceBinaryWSFrames: true })],
-    ['WebSocket, in pieces', '1.2', (): object => ({ ...overWebSocket(), splitLargeFrames: true, maxWebSocketChunkSize: 100 })],
+    [
+      'WebSocket, in pieces',
+      '1.2',
+      (): object => ({ ...overWebSocket(), splitLargeFrames: true, maxWebSocketChunkSize: 100 }),
+    ],
     ['TCP', '1.2', overTcp],
     ['TCP', '1.0', overTcp],
   ])('with @stomp/stompjs over %s in version %s: sends, receives, acknowledges', async (_, version, options) => {
@@ -104,7 +108,9 @@ describe('STOMP', () => {
     expect(client.connectedVersion).toBe(version);
     const text = 'grüße\n'.repeat(100);
     const binary = new Uint8Array([0, 1, 255, 10, 0]);
-    await receipt(client, (headers) => client.publish({ destination: queueId, body: text, headers: { ...headers, kind: 'text' } }));
+    await receipt(client, (headers) =>
+      client.publish({ destination: queueId, body: text, headers: { ...headers, kind: 'text' } }),
+    );
     await receipt(client, (headers) => client.publish({ destination: queueId, binaryBody: binary, headers }));
     const messages: IMessage[] = [];
     const subscription = client.subscribe(queueId, (message) => messages.push(message), { ack: 'client-individual' });
@@ -211,7 +217,11 @@ describe('STOMP on a pod with a certificate', () => {
   it('speaks TLS, and nothing else', async () => {
     const [pod] = pods.pods as [Pod];
     const { stompLogin: login, stompPasscode: passcode } = pods.credentials;
-    const frame = encodeFrame('1.2', 'CONNECT', Object.entries({ 'accept-version': '1.2', host: '/', login, passcode }));
+    const frame = encodeFrame(
+      '1.2',
+      'CONNECT',
+      Object.entries({ 'accept-version': '1.2', host: '/', login, passcode }),
+    );
     const answerOf = (socket: Socket): Promise<string> =>
       new Promise((resolve) => {
         let text = '';

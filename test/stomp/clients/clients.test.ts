@@ -1,3 +1,4 @@
+import type { Message } from 'stompit';
 import type { Pod } from '../../../src/app.js';
 import { StompGateway } from '../../../src/stomp/stomp-gateway.js';
 import { until } from '../../pods/support.js';
@@ -99,18 +100,13 @@ describe('stompit', () => {
     await Promise.all(BODIES.map((body) => sendWithReceipt(client, { destination: queueId }, body)));
     const bodies: string[] = [];
     const failures: unknown[] = [];
+    const receive = async (message: Message): Promise<void> => {
+      bodies.push((await bodyOf(message)).toString());
+      client.ack(message);
+    };
     const subscription = client.subscribe({ destination: queueId, ack: 'client-individual' }, (error, message) => {
-      if (error !== null) {
-        failures.push(error);
-        return;
-      }
-      bodyOf(message).then(
-        (body) => {
-          bodies.push(body.toString());
-          client.ack(message);
-        },
-        (failure: unknown) => failures.push(failure),
-      );
+      if (error === null) void receive(message);
+      else failures.push(error);
     });
     await until(() => bodies.length === COUNT, 'all messages have come');
     expect({ bodies: bodies.toSorted(), failures }).toEqual({ bodies: BODIES.toSorted(), failures: [] });

@@ -11,7 +11,8 @@ export function stompitOverTcp({ host, port, login, passcode }: StompitTarget): 
   const { promise, resolve, reject } = Promise.withResolvers<Client>();
   const connectHeaders = { host, login, passcode, 'heart-beat': '0,0' };
   stompit.connect({ host, port, connectHeaders }, (error, client) => {
-    if (error === null) resolve(client);
+    // It listens once more for each receipt that is under way.
+    if (error === null) resolve(client.setMaxListeners(0));
     else reject(error);
   });
   return promise;

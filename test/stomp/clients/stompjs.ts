@@ -1,4 +1,4 @@
-import { Client, type IStompSocket, type StompConfig } from '@stomp/stompjs';
+import { Client, Versions, type IStompSocket } from '@stomp/stompjs';
 import { connect as connectTcp } from 'node:net';
 import { WebSocket } from 'ws';
 
@@ -9,19 +9,28 @@ export interface StompjsTarget {
   readonly passcode: string;
 }
 
+interface ConnectOptions {
+  /** Those to offer; all of them if absent. */
+  readonly stompVersions?: Versions;
+}
+
 /** A client over WebSocket, connected. It does not reconnect: a test sees what happens. */
-export function stompjsOverWebSocket(url: string, target: StompjsTarget, config: StompConfig = {}): Promise<Client> {
-  return connected(target, config, () => new WebSocket(url, ['v12.stomp', 'v11.stomp', 'v10.stomp']) as IStompSocket);
+export function stompjsOverWebSocket(
+  url: string,
+  target: StompjsTarget,
+  options: ConnectOptions = {},
+): Promise<Client> {
+  return connected(target, options, () => new WebSocket(url, ['v12.stomp', 'v11.stomp', 'v10.stomp']));
 }
 
 /** A client over TCP, connected, as Node programs have it: a socket that looks like a WebSocket. */
-export function stompjsOverTcp(target: StompjsTarget, config: StompConfig = {}): Promise<Client> {
-  return connected(target, config, () => tcpSocket(target));
+export function stompjsOverTcp(target: StompjsTarget, options: ConnectOptions = {}): Promise<Client> {
+  return connected(target, options, () => tcpSocket(target));
 }
 
 function connected(
   { login, passcode }: StompjsTarget,
-  config: StompConfig,
+  options: ConnectOptions,
   webSocketFactory: () => IStompSocket,
 ): Promise<Client> {
   return new Promise((resolve, reject) => {
@@ -32,7 +41,7 @@ function connected(
       // A heart-beat would hide a frame that is answered only when something follows it.
       heartbeatIncoming: 0,
       heartbeatOutgoing: 0,
-      ...config,
+      ...options,
       onConnect: () => resolve(client),
       onStompError: (frame) => reject(new Error(frame.headers['message'] ?? 'ERROR')),
       onWebSocketError: () => reject(new Error('the connection failed')),
