@@ -10,6 +10,7 @@ declare module 'stompit' {
   interface IncomingFrame extends Readable {
     readonly command: string;
     readonly headers: Headers;
+    readString(encoding: string, onEnd: (error: Error | null, text: string) => void): void;
   }
 
   interface Message extends IncomingFrame {
@@ -34,6 +35,7 @@ declare module 'stompit' {
     };
     disconnect(onDisconnect: (error: Error | null) => void): void;
     destroy(error?: Error): void;
+    setMaxListeners(most: number): this;
     on(event: 'error', listener: (error: Error) => void): this;
   }
 
