@@ -188,7 +188,7 @@ const calls = (queue: number, held: readonly number[], { groups, redrives }: Thi
   'commit of a transaction': {
     text: `select * from towpath.commit_transaction(
       array_fill($1::bigint, array[10]), array_fill(0::bigint, array[10]), array_fill(false, array[10]), $2, $3,
-      array[null, null, null, null, null, 0, 0, 0, 0, 0]::integer[], array_fill(true, array[10]), '[]', '')`,
+      array[null, null, null, null, null, 0, 0, 0, 0, 0]::integer[], array_fill(false, array[10]), '[]', '')`,
     values: [queue, ...ten(held)],
     index: 'message_pkey',
   },

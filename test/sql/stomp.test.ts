@@ -29,7 +29,7 @@ describe('give_back_messages', () => {
     await queue.putMany(1);
     await giveBack(queue, [await queue.getOne()]);
     expect(await queue.get()).toEqual([]);
-    expect(await queue.get({ dead: true })).toMatchObject([{ delivery_count: 1, dead_letter: true }]);
+    expect(await queue.get({ dead: true })).toMatchObject([{ delivery_count: 2, dead_letter: true }]);
   });
 });
 
