@@ -33,6 +33,20 @@ describe('give_back_messages', () => {
   });
 });
 
+const put = (queue: Queue, contents: readonly string[]): object => ({
+  queueId: queue.id,
+  bytes: contents.join('').length,
+  lengths: contents.map(({ length }) => length),
+  channelIds: contents.map(() => ''),
+  properties: contents.map(() => null),
+  delays: contents.map(() => 0),
+  sizes: contents.map(({ length }) => length),
+  deduplicationIds: contents.map(() => null),
+});
+
+const bodies = async (queue: Queue): Promise<string[]> =>
+  (await queue.get({ limit: 10 })).map(({ body }) => body.toString()).toSorted();
+
 describe('commit_transaction', () => {
   interface Settled {
     readonly queue: Queue;
@@ -52,16 +66,6 @@ describe('commit_transaction', () => {
       JSON.stringify(puts),
       Buffer.from(bodies),
     ]);
-  const put = (queue: Queue, contents: readonly string[]): object => ({
-    queueId: queue.id,
-    bytes: contents.join('').length,
-    lengths: contents.map(({ length }) => length),
-    channelIds: contents.map(() => ''),
-    properties: contents.map(() => null),
-    delays: contents.map(() => 0),
-    sizes: contents.map(({ length }) => length),
-    deduplicationIds: contents.map(() => null),
-  });
 
   it('deletes, gives back and puts in several queues', async () => {
     const [from, to] = [await makeQueue(run), await makeQueue(run)];
@@ -81,8 +85,6 @@ describe('commit_transaction', () => {
       { queue_id: to.id, n: 1 },
       { queue_id: to.id, n: 2 },
     ]);
-    const bodies = async (queue: Queue): Promise<string[]> =>
-      (await queue.get({ limit: 10 })).map(({ body }) => body.toString()).toSorted();
     expect([await bodies(from), await bodies(to)]).toEqual([
       ['b', 'four'],
       ['one', 'three'],
