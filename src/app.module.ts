@@ -25,6 +25,7 @@ import { PeekFunctions } from './database/peek-functions.js';
 import { RedriveFunctions } from './database/redrive-functions.js';
 import { PolicyFunctions } from './database/policy-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
+import { TransactionFunctions } from './database/transaction-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
 import { DataKeys } from './encryption/data-keys.js';
@@ -61,6 +62,7 @@ import { MessagesService } from './messages/messages.service.js';
 import { PeekController } from './messages/peek.controller.js';
 import { PeekService } from './messages/peek.service.js';
 import { Receipts } from './messages/receipts.js';
+import { TransactionsService } from './messages/transactions.service.js';
 import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { WakeUps } from './messages/waiting/wake-ups.js';
 import { HealthController } from './operations/health.controller.js';
@@ -79,6 +81,8 @@ import { ContractPipe } from './rest/contract.pipe.js';
 import { JsonLines } from './rest/json-lines.js';
 import { Connections } from './rest/connections.js';
 import { PageTokens } from './rest/page-token.js';
+import { StompFigures } from './stomp/stomp-figures.js';
+import { StompGateway } from './stomp/stomp-gateway.js';
 import { SERVER_CERTIFICATE, type ServerCertificate } from './tls/server-certificate.js';
 import { WorkRequestRunner } from './work-requests/work-request-runner.js';
 import { WorkRequestsController } from './work-requests/work-requests.controller.js';
@@ -118,6 +122,7 @@ class FoundationsModule {
       ConsumerGroupFunctions,
       ConsumerGroupDirectory,
       MessageFunctions,
+      TransactionFunctions,
       PeekFunctions,
       DeadLetterFunctions,
       RedriveFunctions,
@@ -174,6 +179,7 @@ export class AppModule {
         RedriveBatches,
         MessagesService,
         DeliveriesService,
+        TransactionsService,
         ContentsService,
         PeekService,
         ExportService,
@@ -198,6 +204,8 @@ export class AppModule {
         SealedMessages,
         KeyMaintenance,
         MaintenanceService,
+        StompFigures,
+        StompGateway,
         Readiness,
         Metrics,
       ],

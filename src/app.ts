@@ -30,6 +30,7 @@ import { describe } from './rest/description.js';
 import { createHttpAdapter } from './rest/http-server.js';
 import { refusalOf } from './rest/refused-operations.js';
 import { BODY_COPIES, maxBodyBytes } from './rest/request-body.js';
+import { StompGateway } from './stomp/stomp-gateway.js';
 import { loadCertificate } from './tls/load-certificate.js';
 import type { ServerCertificate } from './tls/server-certificate.js';
 
@@ -44,9 +45,12 @@ export interface Pod {
   /** Under which URL clients reach it. */
   readonly url: string;
   readonly port: number;
+  /** Of STOMP over TCP. */
+  readonly stompPort: number;
   /**
-   * Stops in the order that loses nothing: not ready any more, a while for load balancers to notice, parked long polls are answered with nothing, requests
-   * under way finish, then the connections to the database close.
+   * Stops in the order that loses nothing: not ready any more, a while for load balancers to notice, STOMP connections end
+   * when what they have sent is done, parked long polls are answered with nothing, requests under way finish, then the
+   * connections to the database close.
    */
   stop(): Promise<void>;
 }
@@ -99,6 +103,8 @@ export async function startPod(
     app = running;
     await notifications.start();
     await running.listen({ port: configuration.port, host: configuration.host });
+    const stomp = running.get(StompGateway);
+    const stompPort = await stomp.listen(running.getHttpServer());
     certificate?.start();
     const address = running.getHttpServer().address() as { port: number };
     const endpoint = running.get(PublicEndpoint);
@@ -112,11 +118,14 @@ export async function startPod(
       database,
       url: endpoint.url,
       port: address.port,
+      stompPort,
       stop: async (): Promise<void> => {
         running.get(Readiness).stop();
         await new Promise((resolve) => setTimeout(resolve, configuration.drainMs));
         certificate?.stop();
+        const drained = stomp.drain();
         running.get(WaitingRooms).close();
+        await drained;
         await running.get(MaintenanceService).stop();
         await running.close();
         await running.get(LivePods).stop();

@@ -156,7 +156,7 @@ function tell(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (theirs.some((kind) => error instanceof kind)) return error.message;
   if ('code' in error && error.code === 'EADDRINUSE') {
-    return `The port is taken (${error.message}): set TOWPATH_PORT to another one.`;
+    return `The port is taken (${error.message}): set TOWPATH_PORT, or for STOMP TOWPATH_STOMP_PORT, to another one.`;
   }
   return error.stack ?? error.message;
 }

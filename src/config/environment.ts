@@ -39,6 +39,13 @@ const environmentSchema = z.object({
   TOWPATH_HOST: z.string().default('127.0.0.1'),
   TOWPATH_PORT: port.default(8080),
   TOWPATH_STOMP_PORT: port.default(61613),
+  TOWPATH_STOMP_STRICT: flag,
+  TOWPATH_STOMP_MAX_CONNECTIONS: integer(1, 1000000).default(16384),
+  TOWPATH_STOMP_MAX_CONNECTIONS_PER_USER: integer(1, 1000000).default(10000),
+  TOWPATH_STOMP_LOGIN_SECONDS: decimal(0.1, 300).default(10),
+  TOWPATH_STOMP_IDLE_SECONDS: decimal(0.1, 86400).default(600),
+  TOWPATH_STOMP_HEART_BEAT_SECONDS: decimal(0.1, 3600).default(10),
+  TOWPATH_STOMP_LEASE_SECONDS: decimal(1, 604800).default(3600),
   TOWPATH_PUBLIC_URL: z
     .url({ protocol: /^https?$/, error: 'must look like https://queues.example.com' })
     .transform((url) => url.replace(/\/+$/, ''))
@@ -109,6 +116,19 @@ export interface Configuration {
   readonly host: string;
   readonly port: number;
   readonly stompPort: number;
+  /** STOMP refuses what OCI Queue refuses: transactions, custom headers, automatic acknowledgement, queues by name. */
+  readonly stompStrict: boolean;
+  /** Over TCP and WebSocket together. */
+  readonly stompMaxConnections: number;
+  readonly stompMaxConnectionsPerUser: number;
+  /** How long a connection may take until its CONNECT frame was read. */
+  readonly stompLoginMs: number;
+  /** How long a connection without heart-beats and subscriptions may send nothing. */
+  readonly stompIdleMs: number;
+  /** How often heart-beats are sent, and wanted, at most; clients may ask for fewer. */
+  readonly stompHeartBeatMs: number;
+  /** How long the visibility of a delivery is prolonged where its subscription asks for that. */
+  readonly stompLeaseMs: number;
   /** What clients reach this service under, without a slash at the end; null: made of host and port once it listens. */
   readonly publicUrl: string | null;
   /** In production the pod refuses to start with what is for trying out only (start-checks.ts). */
@@ -225,6 +245,13 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     host: values.TOWPATH_HOST,
     port: values.TOWPATH_PORT,
     stompPort: values.TOWPATH_STOMP_PORT,
+    stompStrict: values.TOWPATH_STOMP_STRICT === '1',
+    stompMaxConnections: values.TOWPATH_STOMP_MAX_CONNECTIONS,
+    stompMaxConnectionsPerUser: values.TOWPATH_STOMP_MAX_CONNECTIONS_PER_USER,
+    stompLoginMs: values.TOWPATH_STOMP_LOGIN_SECONDS * 1000,
+    stompIdleMs: values.TOWPATH_STOMP_IDLE_SECONDS * 1000,
+    stompHeartBeatMs: values.TOWPATH_STOMP_HEART_BEAT_SECONDS * 1000,
+    stompLeaseMs: values.TOWPATH_STOMP_LEASE_SECONDS * 1000,
     publicUrl: values.TOWPATH_PUBLIC_URL ?? null,
     mode: values.TOWPATH_MODE,
     allowEmbedded: values.TOWPATH_ALLOW_EMBEDDED === '1',

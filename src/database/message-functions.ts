@@ -136,6 +136,10 @@ const RELEASE: Statement = {
   name: 'release_messages',
   text: 'select id from towpath.release_messages($1, $2, $3, $4, $5) as id',
 };
+const GIVE_BACK: Statement = {
+  name: 'give_back_messages',
+  text: 'select id from towpath.give_back_messages($1, $2, $3, $4, $5) as id',
+};
 const CHANNELS: Statement = {
   name: 'list_channels',
   text: 'select channel_id as "channelId" from towpath.list_channels($1, $2, $3, $4, $5, $6) as channel_id',
@@ -268,6 +272,15 @@ export class MessageFunctions {
   /** Takes deliveries back that reached nobody. */
   async release(range: MessageRange, receipts: readonly ReceiptKey[]): Promise<void> {
     await this.database.run(RELEASE, [
+      ...key(range),
+      receipts.map(({ id }) => id),
+      receipts.map(({ receiptNumber }) => receiptNumber),
+    ]);
+  }
+
+  /** Ends deliveries before their timeout: they stay counted, and their receipts are dead. */
+  async giveBack(range: MessageRange, receipts: readonly ReceiptKey[]): Promise<void> {
+    await this.database.run(GIVE_BACK, [
       ...key(range),
       receipts.map(({ id }) => id),
       receipts.map(({ receiptNumber }) => receiptNumber),

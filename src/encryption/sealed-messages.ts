@@ -18,6 +18,13 @@ export interface StoredQueue {
   readonly acceptUnsealed: boolean;
 }
 
+/** What one queue is given. `mayNeedProperties`: it has consumer groups, as far as is known. */
+export interface SealablePut {
+  readonly queue: SealedQueue;
+  readonly messages: readonly MessageContents[];
+  readonly mayNeedProperties: boolean;
+}
+
 const ATTEMPTS = 5;
 /** One line of the log per queue in this time. */
 const LOG_EVERY_MS = 60_000;
@@ -62,22 +69,26 @@ export class SealedMessages {
     mayNeedProperties: boolean,
     store: (sealed: Seal) => Promise<Result>,
   ): Promise<Result> {
-    if (this.configuration.sealing === 'off') {
-      this.checkMasterKey(queue);
-      return store({ contents: messages.map(({ content }) => content), keyId: null, needsProperties: true });
-    }
+    return this.sealAll([{ queue, messages, mayNeedProperties }], ([sealed]) => {
+      if (sealed === undefined) throw new Error('nothing was sealed');
+      return store(sealed);
+    });
+  }
+
+  /** As `seal`, for what several queues are given together, each by one entry; `store` gets one seal for each. */
+  async sealAll<Result>(
+    puts: readonly SealablePut[],
+    store: (sealed: readonly Seal[]) => Promise<Result>,
+  ): Promise<Result> {
     for (let attempt = 1; ; attempt += 1) {
-      const dataKey = await this.dataKeys.forSealing(queue, messages.length);
-      const sealed = {
-        contents: sealMessages(dataKey, messages),
-        keyId: dataKey.id,
-        needsProperties: mayNeedProperties || attempt > 1,
-      };
+      const sealed: Seal[] = [];
+      for (const put of puts) sealed.push(await this.sealOne(put, attempt > 1));
       try {
         return await store(sealed);
       } catch (error) {
         if (!isDataKeyReplaced(error) || attempt === ATTEMPTS) throw error;
-        this.dataKeys.replaced(queue.queueId);
+        // Which one it was the database does not say; to ask for the others again costs little.
+        for (const { queue } of puts) this.dataKeys.replaced(queue.queueId);
       }
     }
   }
@@ -105,6 +116,19 @@ export class SealedMessages {
       const opened = key === null ? null : openMessage(key, content);
       return opened === null ? this.unreadable(queue, message) : { ...message, ...opened };
     });
+  }
+
+  private async sealOne({ queue, messages, mayNeedProperties }: SealablePut, isRetry: boolean): Promise<Seal> {
+    if (this.configuration.sealing === 'off') {
+      this.checkMasterKey(queue);
+      return { contents: messages.map(({ content }) => content), keyId: null, needsProperties: true };
+    }
+    const dataKey = await this.dataKeys.forSealing(queue, messages.length);
+    return {
+      contents: sealMessages(dataKey, messages),
+      keyId: dataKey.id,
+      needsProperties: mayNeedProperties || isRetry,
+    };
   }
 
   private unreadable({ queueId }: StoredQueue, { id, keyId }: StoredContents): null {

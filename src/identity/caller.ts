@@ -12,6 +12,8 @@ export interface Caller {
   readonly credential: Credential;
   /** The fingerprint of the signing key, the OCID of the API key or auth token, or issuer and subject of an OIDC token. */
   readonly credentialId: string;
+  /** What a STOMP command needs, as src/stomp/permissions.ts declares it. */
+  readonly permission?: Permission;
   /** What the audit log tells of the request; absent on a STOMP connection. */
   readonly request?: RequestContext;
   /** The names of the groups, where a token tells them; absent: they are in the database. */

@@ -18,6 +18,11 @@ interface Update {
   readonly visibilityInSeconds: number;
 }
 
+interface GivenBack {
+  readonly receipt: string;
+  readonly channelId: string;
+}
+
 /** What the holder of a delivery does with it: extend (or shorten) it, or delete the message. */
 @Injectable()
 export class DeliveriesService {
@@ -61,6 +66,20 @@ export class DeliveriesService {
   ): Promise<DeleteMessagesResult> {
     const range = await this.range(caller, queue, groupId, 'delete');
     return toBatchResult(await this.deleteAll(range, receipts), () => ({}));
+  }
+
+  /**
+   * Gives deliveries back whose holder goes away: the messages are visible at once, the receipts are dead. `counted` is
+   * false for those that never reached their holder: then it is as if they had not been delivered. Asks nobody for
+   * permission: the holder had it. Receipts that are dead already are passed over.
+   */
+  async giveBack(range: MessageRange, deliveries: readonly GivenBack[], counted: boolean): Promise<void> {
+    const keys = deliveries.map(({ receipt }) => this.receipts.read(range, receipt)).filter(isGood);
+    if (keys.length === 0) return;
+    await (counted ? this.functions.giveBack(range, keys) : this.functions.release(range, keys));
+    for (const channelId of new Set(deliveries.map((delivery) => delivery.channelId))) {
+      this.wakeUps.hint({ ...range, channelId, inMs: 0 });
+    }
   }
 
   private async range(

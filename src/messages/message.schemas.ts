@@ -35,9 +35,17 @@ const messageContent = z
   .refine((content) => content.isWellFormed(), { error: 'must be a string without half surrogate pairs' })
   .meta({ description: 'The content. Its UTF-8 bytes count for the size limits.', example: 'hello' });
 
+const contentEncoding = z.literal('base64', { error: 'must be base64, or absent for text' });
+
 const messageToPut = z
   .object({
     content: messageContent,
+    contentEncoding: contentEncoding
+      .meta({
+        description:
+          'Towpath extension: base64 says that content is the base64 of the bytes to be stored; absent: it is their text.',
+      })
+      .nullish(),
     metadata: z
       .object({
         channelId: newChannelId({ description: 'The channel to put into; absent: the queue itself.' }).nullish(),
@@ -124,6 +132,11 @@ export const message = z
   .object({
     id,
     content: z.string().meta({ description: 'The content as it was put.', example: 'hello' }),
+    contentEncoding: contentEncoding.optional().meta({
+      description:
+        'Towpath extension: base64 where the content is no UTF-8 text, so that JSON cannot hold it; content is the base64 ' +
+        'of its bytes then.',
+    }),
     receipt: z.string().meta({ description: 'Needed to update or delete the message.', example: RECEIPT_EXAMPLE }),
     deliveryCount: z
       .int()

@@ -17,6 +17,7 @@ import { checkedRetryToken } from '../rest/conditions.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import type { Hold } from '../memory/memory-budget.js';
 import { ChannelTurns } from './channel-turns.js';
+import { contentOf, jsonContentOf } from './content-encoding.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
 import { MessageRanges } from './message-ranges.js';
@@ -35,6 +36,21 @@ const SHORT_RESPONSE_BYTES = 262_144;
 
 /** How often a get claims again where nothing of what it has claimed can be opened. */
 const MAX_CLAIMS = 3;
+/** A message to be put, as REST has it, or with its content as bytes. */
+export type MessageDetails = Omit<PutMessagesDetails['messages'][number], 'content'> & {
+  readonly content: string | Buffer;
+};
+
+/** Messages that were checked and may be stored in this queue. */
+export interface PreparedPut {
+  readonly queue: Queue;
+  readonly messages: readonly MessageToPut[];
+}
+
+/** A message that was delivered, with the receipt that proves it. */
+export interface Delivery extends DeliveredMessage {
+  readonly receipt: string;
+}
 
 /** Puts and gets. What REST and STOMP do with messages, they do here. */
 @Injectable()
@@ -68,8 +84,7 @@ export class MessagesService {
    */
   async put(caller: Caller, reference: string, details: PutMessagesDetails, retryToken?: string): Promise<PutMessages> {
     const token = checkedRetryToken(retryToken);
-    const queue = await this.directory.findQueue(caller, reference);
-    const messages = details.messages.map((message, index) => this.toPut(queue, message, index));
+    const { queue, messages } = await this.prepare(caller, reference, details.messages);
     const total = messages.reduce((sum, { sizeInBytes }) => sum + sizeInBytes, 0);
     if (total > this.configuration.maxRequestBytes) {
       throw new ServiceError(
@@ -77,8 +92,32 @@ export class MessagesService {
         `messages have ${total} bytes together, and ${this.configuration.maxRequestBytes} are allowed: put fewer at a time`,
       );
     }
+    const stored = await this.putPrepared(queue, messages, token);
+    return {
+      messages: stored.map(({ id, expireAfter }) => ({
+        id,
+        ...(expireAfter === null ? {} : { expireAfter: expireAfter.toISOString() }),
+      })),
+    };
+  }
+
+  /**
+   * The first half of a put: finds the queue, if the caller may put there, and checks each message for itself. What was
+   * prepared for one queue may be stored together. Throws LimitExceeded, InvalidParameter, NotAuthorizedOrNotFound.
+   */
+  async prepare(caller: Caller, reference: string, messages: readonly MessageDetails[]): Promise<PreparedPut> {
+    const queue = await this.directory.findQueue(caller, reference);
+    return { queue, messages: messages.map((message, index) => this.toPut(queue, message, index)) };
+  }
+
+  /** The second half: stores what was prepared for this queue, by one caller or several, all or none, as one request. */
+  async putPrepared(
+    queue: Queue,
+    messages: readonly MessageToPut[],
+    retryToken: string | null,
+  ): Promise<readonly PutMessage[]> {
     this.rates.put(queue, messages);
-    const stored = await this.storeWithin(queue, messages, token);
+    const stored = await this.storeWithin(queue, messages, retryToken);
     for (const [index, { consumerGroupIds }] of stored.entries()) {
       const { channelId = '', delayInSeconds = 0 } = messages[index] ?? {};
       for (const consumerGroupId of consumerGroupIds) {
@@ -86,12 +125,7 @@ export class MessagesService {
         this.wakeUps.hint({ ...range, channelId, inMs: delayInSeconds * 1000 });
       }
     }
-    return {
-      messages: stored.map(({ id, expireAfter }) => ({
-        id,
-        ...(expireAfter === null ? {} : { expireAfter: expireAfter.toISOString() }),
-      })),
-    };
+    return stored;
   }
 
   /** Where there is no room a repeat is answered all the same: it asks what became of a put that was stored. */
@@ -148,6 +182,19 @@ export class MessagesService {
     signal: AbortSignal,
     hold: Hold,
   ): Promise<Message[]> {
+    const deliveries = await this.deliver(caller, reference, query, signal, hold);
+    return deliveries.map((delivery) => toMessage(delivery));
+  }
+
+  /** As `get`, with the contents as bytes. `atMostBytes` of content come at a time, or one message. */
+  async deliver(
+    caller: Caller,
+    reference: string,
+    query: GetMessagesQuery,
+    signal: AbortSignal,
+    hold: Hold,
+    atMostBytes = MAX_RESPONSE_BYTES,
+  ): Promise<Delivery[]> {
     const { queue, range } = await this.ranges.find(caller, reference, query.consumerGroupId);
     const channelId = query.channelFilter ?? null;
     this.sealed.checkMasterKey(queue);
@@ -160,14 +207,14 @@ export class MessagesService {
       limit,
       visibilityInSeconds: query.visibilityInSeconds ?? null,
       deliveredTo: caller.userId,
-      maxBytes: Math.min(MAX_RESPONSE_BYTES, limit * maxMessageBytesOf(queue, this.configuration.maxMessageBytes)),
+      maxBytes: Math.min(atMostBytes, limit * maxMessageBytesOf(queue, this.configuration.maxMessageBytes)),
       hold,
       acceptUnsealed: queue.acceptUnsealed,
     };
     const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
     this.rates.given(queue, channelId, messages);
-    return messages.map((message) => this.toMessage(range, message));
+    return messages.map((message) => ({ ...message, receipt: this.receipts.issue(range, message) }));
   }
 
   private async claimOrWait(
@@ -248,8 +295,8 @@ export class MessagesService {
     this.wakeUps.hint({ ...rangeKeyOf(request), channelId, inMs: 0 });
   }
 
-  private toPut(queue: Queue, message: PutMessagesDetails['messages'][number], index: number): MessageToPut {
-    const content = Buffer.from(message.content);
+  private toPut(queue: Queue, message: MessageDetails, index: number): MessageToPut {
+    const content = contentOf(message, index);
     const properties = message.metadata?.customProperties ?? null;
     let sizeInBytes = content.length;
     for (const [key, value] of Object.entries(properties ?? {})) {
@@ -271,23 +318,24 @@ export class MessagesService {
       deduplicationId: message.deduplicationId ?? null,
     };
   }
+}
 
-  private toMessage(range: MessageRange, message: DeliveredMessage): Message {
-    const metadata = {
-      ...(message.channelId === '' ? {} : { channelId: message.channelId }),
-      ...(message.properties === null ? {} : { customProperties: message.properties }),
-    };
-    return {
-      id: message.id,
-      content: message.content.toString(),
-      receipt: this.receipts.issue(range, message),
-      deliveryCount: message.deliveryCount,
-      visibleAfter: message.visibleAfter.toISOString(),
-      expireAfter: message.expireAfter.toISOString(),
-      createdAt: message.createdAt.toISOString(),
-      ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
-    };
-  }
+function toMessage(delivery: Delivery): Message {
+  const { channelId, properties } = delivery;
+  const metadata = {
+    ...(channelId === '' ? {} : { channelId }),
+    ...(properties === null ? {} : { customProperties: properties }),
+  };
+  return {
+    id: delivery.id,
+    ...jsonContentOf(delivery.content),
+    receipt: delivery.receipt,
+    deliveryCount: delivery.deliveryCount,
+    visibleAfter: delivery.visibleAfter.toISOString(),
+    expireAfter: delivery.expireAfter.toISOString(),
+    createdAt: delivery.createdAt.toISOString(),
+    ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
+  };
 }
 
 function rangeKeyOf({ queueId, consumerGroupId, deadLetter }: MessageRange): MessageRange {

@@ -9,6 +9,7 @@ import type { Queue } from '../database/queue-functions.js';
 import { SealedMessages } from '../encryption/sealed-messages.js';
 import type { Caller } from '../identity/caller.js';
 import { PageTokens } from '../rest/page-token.js';
+import { jsonContentOf } from './content-encoding.js';
 import { MessageRanges } from './message-ranges.js';
 import type { PeekConditionsQuery, PeekedMessage, PeekMessagesQuery } from './peek.schemas.js';
 
@@ -137,8 +138,7 @@ function toPeekedMessage({ consumerGroupId }: Peek, message: SeenMessage, open: 
   ];
   return {
     id: message.id,
-    content: open?.content.toString() ?? '',
-    ...(open === null ? { unreadable: UNREADABLE } : {}),
+    ...(open === null ? { content: '', unreadable: UNREADABLE } : jsonContentOf(open.content)),
     state: message.state,
     deliveryCount: message.deliveryCount,
     visibleAfter: message.visibleAfter.toISOString(),

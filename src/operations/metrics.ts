@@ -13,6 +13,7 @@ import { MessagesService } from '../messages/messages.service.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 import { Connections } from '../rest/connections.js';
+import { StompFigures } from '../stomp/stomp-figures.js';
 import { SERVER_CERTIFICATE, type ServerCertificate } from '../tls/server-certificate.js';
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
@@ -42,6 +43,7 @@ export class Metrics {
     memory: MemoryBudget,
     recorder: RefusalRecorder,
     connections: Connections,
+    stomp: StompFigures,
     @Inject(SERVER_CERTIFICATE) certificate: ServerCertificate | null,
     sealed: SealedMessages,
     keys: DataKeys,
@@ -127,7 +129,31 @@ export class Metrics {
       'Connections that were refused because as many were open as TOWPATH_MAX_CONNECTIONS allows.',
       () => connections.refused,
     );
+    this.watchStomp(stomp);
     if (certificate !== null) this.watchCertificate(certificate);
+  }
+
+  private watchStomp(stomp: StompFigures): void {
+    this.gauge('towpath_stomp_connections', 'STOMP connections that are open.', () => stomp.connections);
+    this.gauge('towpath_stomp_subscriptions', 'Subscriptions of them.', () => stomp.subscriptions);
+    this.counter(
+      'towpath_stomp_connections_refused_total',
+      'STOMP connections that were refused because there were too many, of all or of a user.',
+      () => stomp.refused,
+    );
+    this.counter(
+      'towpath_stomp_connections_lost_total',
+      'STOMP connections that were closed because no heart-beat came.',
+      () => stomp.lost,
+    );
+    this.counter(
+      'towpath_stomp_puts_total',
+      'Statements that stored SENDs: fewer than SEND frames, since those that follow each other are merged.',
+      () => stomp.puts,
+    );
+    this.counts('towpath_stomp_frames_received_total', 'Frames of clients.', 'command', stomp.received);
+    this.counts('towpath_stomp_frames_sent_total', 'Frames to clients.', 'command', stomp.sent);
+    this.counts('towpath_stomp_errors_total', 'ERROR frames, each the end of a connection.', 'code', stomp.errors);
   }
 
   private watchCertificate(certificate: ServerCertificate): void {
@@ -170,6 +196,20 @@ export class Metrics {
   /** In Prometheus' text format. */
   text(): Promise<string> {
     return this.registry.metrics();
+  }
+
+  /** `read` has the whole counts, which only grow. */
+  private counts(name: string, help: string, label: string, read: ReadonlyMap<string, number>): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.registry],
+      collect: () => {
+        counter.reset();
+        for (const [value, count] of read) counter.inc({ [label]: value }, count);
+      },
+    });
   }
 
   /** `read` tells the whole count, which only grows. */

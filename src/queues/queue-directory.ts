@@ -14,17 +14,20 @@ export interface QueueReference {
 }
 
 const DEAD_LETTER_SUFFIX = '/dlq';
+/** Queues of one name that are looked at: two tell that it is ambiguous, and some may be on their way out. */
+const MAX_NAMESAKES = 20;
 
 /**
- * Finds the queue that a caller names, if the caller has the permission of its request there. What it knows of queues may be a moment old, so it serves the pod's own
- * decisions only (who may, the default polling timeout, limits); every rule of the queue reads the row in SQL.
+ * Finds the queue that a caller names, if the caller has the permission of its request there. What it knows of queues may
+ * be a moment old, so it serves the pod's own decisions only (who may, the default polling timeout, limits); every rule of
+ * the queue reads the row in SQL.
  */
 @Injectable()
 export class QueueDirectory implements OnApplicationShutdown {
   private readonly known: RecentlyFound<Queue>;
 
   constructor(
-    functions: QueueFunctions,
+    private readonly functions: QueueFunctions,
     notifications: Notifications,
     private readonly access: Access,
   ) {
@@ -56,6 +59,40 @@ export class QueueDirectory implements OnApplicationShutdown {
   /** As `findQueue`, for a second queue of a request, which needs another permission. */
   findOther(caller: Caller, reference: string, permission: Permission): Promise<Queue> {
     return this.findQueue({ ...caller, permission }, reference);
+  }
+
+  /**
+   * The OCID of the only queue of this name that the caller may use; `compartmentId` undefined: in any compartment of the
+   * caller's tenancy. Throws NotAuthorizedOrNotFound where there is none, InvalidParameter where there are several.
+   */
+  async findByName(caller: Caller, displayName: string, compartmentId: string | undefined): Promise<string> {
+    const queues = await this.functions.list({
+      tenancyId: caller.tenancyId,
+      compartmentId,
+      displayName,
+      sortBy: 'displayName',
+      ascending: true,
+      after: null,
+      limit: MAX_NAMESAKES,
+    });
+    const permitted: Queue[] = [];
+    for (const queue of queues) {
+      if (queue.lifecycleState !== 'DELETING' && (await this.access.mayUse(caller, queue))) permitted.push(queue);
+    }
+    const [queue, other] = permitted;
+    if (queue === undefined) {
+      throw new ServiceError(
+        'NotAuthorizedOrNotFound',
+        `there is no queue named ${displayName}, or you may not use it`,
+      );
+    }
+    if (other !== undefined) {
+      throw new ServiceError(
+        'InvalidParameter',
+        `there are several queues named ${displayName}: name the one that you mean by its OCID`,
+      );
+    }
+    return queue.id;
   }
 
   /** Everybody forgets what they know of this queue, because it was changed. */

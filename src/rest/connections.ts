@@ -33,7 +33,7 @@ export class Connections {
     });
     server.on('connection', (socket: Socket) => this.add(socket));
     fastify.addHook('onRequest', async (request, reply) => {
-      if (!this.surplus.has(peerOf(request.raw.socket))) return;
+      if (!this.isSurplus(request.raw.socket)) return;
       void reply.header('connection', 'close');
       const [path = ''] = request.url.split('?', 1);
       if (PROBES.has(path)) return;
@@ -43,6 +43,11 @@ export class Connections {
         { retryAfterSeconds: 1 },
       );
     });
+  }
+
+  /** Whether this connection is one beyond the limit. */
+  isSurplus(socket: Socket): boolean {
+    return this.surplus.has(peerOf(socket));
   }
 
   private add(socket: Socket): void {

@@ -18,6 +18,7 @@ import { refuseConnection, refuseOddities, refusePath } from './refused-requests
 import { maxBodyBytes, readBody } from './request-body.js';
 import { requestIdOf } from './request-id.js';
 import { securityHeaders, sendSecurityHeaders } from './security-headers.js';
+import { takesUpgrade } from './upgrades.js';
 
 const MAX_PARAMETER_LENGTH = 1024;
 /** The head of a request comes at once; who sends it byte by byte only wants to keep the connection. */
@@ -55,6 +56,7 @@ export function createHttpAdapter(
     // A consumer whose machine is gone must not be given messages for long.
     keepAlive: true,
     keepAliveInitialDelay: PROBE_PEER_MS,
+    shouldUpgradeCallback: takesUpgrade,
   };
   // Fastify's types want to know which of the two it will be.
   const protocol = (certificate === null ? { http } : { https: { ...http, ...certificate.options } }) as {

@@ -763,7 +763,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   ConsumerGroupCollection: ['items'],
   PutMessagesDetails: ['messages'],
   // delayInSeconds and deduplicationId are ours.
-  PutMessagesDetailsEntry: ['content', 'metadata?', 'delayInSeconds?', 'deduplicationId?'],
+  PutMessagesDetailsEntry: ['content', 'contentEncoding?', 'metadata?', 'delayInSeconds?', 'deduplicationId?'],
   // Ours.
   RedriveDeadLettersDetails: [
     'consumerGroupId?',
@@ -821,11 +821,22 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   PutMessages: ['messages'],
   PutMessage: ['id', 'expireAfter?'],
   GetMessages: ['messages'],
-  GetMessage: ['id', 'content', 'receipt', 'deliveryCount', 'visibleAfter', 'expireAfter', 'createdAt', 'metadata?'],
+  GetMessage: [
+    'id',
+    'content',
+    'contentEncoding?',
+    'receipt',
+    'deliveryCount',
+    'visibleAfter',
+    'expireAfter',
+    'createdAt',
+    'metadata?',
+  ],
   PeekedMessages: ['messages'],
   PeekedMessage: [
     'id',
     'content',
+    'contentEncoding?',
     'state',
     'deliveryCount',
     'visibleAfter',

@@ -349,7 +349,13 @@ async function startBuilt(
   const root = path.resolve(import.meta.dirname, '../..');
   const child: ChildProcess = spawn(process.execPath, [path.join(root, 'dist', 'main.js')], {
     cwd: root,
-    env: { PATH: process.env['PATH'], DATABASE_URL: databaseUrl, TOWPATH_DATA_DIR: dataDirectory, TOWPATH_PORT: '0' },
+    env: {
+      PATH: process.env['PATH'],
+      DATABASE_URL: databaseUrl,
+      TOWPATH_DATA_DIR: dataDirectory,
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = once(child, 'exit');

@@ -55,6 +55,7 @@ async function startService(): Promise<Service> {
       DATABASE_URL: server.url,
       TOWPATH_DATA_DIR: dataDirectory,
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
       TOWPATH_DATABASE_WAIT_SECONDS: String(WAIT_SECONDS),
       TOWPATH_LOG_LEVEL: process.env['TEST_LOG_LEVEL'] ?? 'silent',
     });

@@ -608,6 +608,7 @@ describe('the audit log over HTTP', () => {
         DATABASE_URL: url.href,
         TOWPATH_DATA_DIR: pods.dataDirectory,
         TOWPATH_PORT: '0',
+        TOWPATH_STOMP_PORT: '0',
       });
       pod = await startPod(configuration, url.href, createLogger('trace', destination));
       const by = new Client(pod.url, pods.credentials.apiKey);

@@ -26,6 +26,7 @@ describe('the address of a client in the log', () => {
       DATABASE_URL: pods.test.url,
       TOWPATH_DATA_DIR: pods.dataDirectory,
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
       TOWPATH_BEHIND_PROXY: String(hops),
     };
     const pod: Pod = await startPod(readConfiguration(environment), pods.test.url, createLogger('info', destination));

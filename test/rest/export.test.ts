@@ -68,6 +68,7 @@ describe('exportDeadLetters', () => {
       DATABASE_URL: pods.test.url,
       TOWPATH_DATA_DIR: pods.dataDirectory,
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
     });
     pod = await startPod(configuration, pods.test.url, createLogger('info', destination));
     client = new Client(pod.url, pods.credentials.apiKey);
@@ -238,6 +239,7 @@ describe('exportDeadLetters', () => {
       DATABASE_URL: pods.test.url,
       TOWPATH_DATA_DIR: pods.dataDirectory,
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
     });
     const other = await startPod(configuration, pods.test.url, createLogger('silent'));
     const request = httpRequest(new URL(API + pathOf(queueId, ''), other.url), {

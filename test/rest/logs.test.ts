@@ -32,6 +32,7 @@ describe('the log', () => {
       DATABASE_URL: pods.test.url,
       TOWPATH_DATA_DIR: pods.dataDirectory,
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
     });
     const destination = new Writable({
       write: (chunk: Buffer, _, done) => {

@@ -180,6 +180,18 @@ const calls = (queue: number, held: readonly number[], { groups, redrives }: Thi
     values: [queue, ...ten(held)],
     index: 'message_pkey',
   },
+  'give back': {
+    text: 'select * from towpath.give_back_messages($1, 0, false, $2, $3)',
+    values: [queue, ...ten(held)],
+    index: 'message_pkey',
+  },
+  'commit of a transaction': {
+    text: `select * from towpath.commit_transaction(
+      array_fill($1::bigint, array[10]), array_fill(0::bigint, array[10]), array_fill(false, array[10]), $2, $3,
+      array[null, null, null, null, null, 0, 0, 0, 0, 0]::integer[], array_fill(false, array[10]), '[]', '')`,
+    values: [queue, ...ten(held)],
+    index: 'message_pkey',
+  },
   'list channels': { text: 'select * from towpath.list_channels($1)', everyChannel: true, values: [queue] },
   'list one channel': { text: `select * from towpath.list_channels($1, channel_id => 'zz')`, values: [queue] },
   // Counting walks what it counts, and no more.

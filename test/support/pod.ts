@@ -28,6 +28,7 @@ export async function startTestPods(count = 1, environment: Record<string, strin
       DATABASE_URL: test.url,
       TOWPATH_DATA_DIR: dataDirectory,
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
       TOWPATH_LOG_LEVEL: process.env['TEST_LOG_LEVEL'] ?? 'silent',
       ...environment,
       ...more,

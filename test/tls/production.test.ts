@@ -35,7 +35,13 @@ describe('a pod in production mode, as it is deployed', () => {
 
   const run = (options: string[], environment: Record<string, string>): Promise<{ code: number; output: string }> =>
     new Promise((resolve) => {
-      const env = { PATH: process.env['PATH'], TMPDIR: process.env['TMPDIR'], TOWPATH_PORT: '0', ...environment };
+      const env = {
+        PATH: process.env['PATH'],
+        TMPDIR: process.env['TMPDIR'],
+        TOWPATH_PORT: '0',
+        TOWPATH_STOMP_PORT: '0',
+        ...environment,
+      };
       execFile(
         process.execPath,
         [path.join(ROOT, 'dist/main.js'), ...options],

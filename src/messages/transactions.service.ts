@@ -1,0 +1,118 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { CONFIGURATION, type Configuration } from '../config/environment.js';
+import type { MessageRange, MessageToPut, PutMessage } from '../database/message-functions.js';
+import { TransactionFunctions, type SettledDelivery } from '../database/transaction-functions.js';
+import type { Queue } from '../database/queue-functions.js';
+import { SealedMessages } from '../encryption/sealed-messages.js';
+import { RateLimits } from '../limits/rate-limits.js';
+import { StorageLimit } from '../limits/storage-limit.js';
+import { ServiceError } from '../errors/service-error.js';
+import type { PreparedPut } from './messages.service.js';
+import { Receipts } from './receipts.js';
+import { WakeUps } from './waiting/wake-ups.js';
+
+/** What becomes of one delivery when the transaction is committed. */
+export interface TransactionSettlement {
+  readonly range: MessageRange;
+  readonly receipt: string;
+  readonly channelId: string;
+  /** Null: the message is deleted; else after how many seconds it is visible again. */
+  readonly visibleInSeconds: number | null;
+  /** Whether nothing happens at all where the receipt is dead by then. */
+  readonly isRequired: boolean;
+}
+
+interface QueuePut {
+  readonly queue: Queue;
+  readonly messages: MessageToPut[];
+}
+
+/** Puts and settlements in several queues that happen together or not at all, in one transaction of the database. */
+@Injectable()
+export class TransactionsService {
+  constructor(
+    private readonly functions: TransactionFunctions,
+    private readonly receipts: Receipts,
+    private readonly rates: RateLimits,
+    private readonly storage: StorageLimit,
+    private readonly wakeUps: WakeUps,
+    private readonly sealed: SealedMessages,
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
+  ) {}
+
+  /**
+   * Whoever calls was permitted each of them. Throws NotAuthorizedOrNotFound (a required receipt is dead, a queue is gone), and
+   * what puts throw; then nothing has happened.
+   */
+  async commit(puts: readonly PreparedPut[], settlements: readonly TransactionSettlement[]): Promise<void> {
+    const settled = settlements.map((settlement) => this.keyOf(settlement)).filter((each) => each !== null);
+    const byQueue = gathered(puts);
+    for (const { queue, messages } of byQueue) this.rates.put(queue, messages);
+    const sealable = byQueue.map(({ queue, messages }) => ({ queue, messages, mayNeedProperties: hasGroups(queue) }));
+    const stored = await this.storeWithin(byQueue, 0, () =>
+      this.sealed.sealAll(sealable, (seals) => {
+        const sealed = byQueue.map((put, index) => ({ ...put, seal: seals[index]! }));
+        return this.functions.commit(settled, sealed, this.configuration.maxChannels);
+      }),
+    );
+    this.hint(byQueue, stored, settlements);
+  }
+
+  /** Each queue must have room for what is put there. */
+  private async storeWithin(
+    puts: readonly QueuePut[],
+    index: number,
+    commit: () => Promise<PutMessage[][]>,
+  ): Promise<PutMessage[][]> {
+    const put = puts[index];
+    if (put === undefined) return commit();
+    let stored: PutMessage[][] = [];
+    await this.storage.put(put.queue, put.messages, async () => {
+      stored = await this.storeWithin(puts, index + 1, commit);
+      return stored[index] ?? [];
+    });
+    return stored;
+  }
+
+  /** Null: a receipt that cannot be read, and need not. */
+  private keyOf({ range, receipt, visibleInSeconds, isRequired }: TransactionSettlement): SettledDelivery | null {
+    const key = this.receipts.read(range, receipt);
+    if (!(key instanceof ServiceError)) return { ...range, ...key, visibleInSeconds, isRequired };
+    if (isRequired) throw key;
+    return null;
+  }
+
+  private hint(
+    puts: readonly QueuePut[],
+    stored: readonly PutMessage[][],
+    settlements: readonly TransactionSettlement[],
+  ): void {
+    for (const [index, { queue, messages }] of puts.entries()) {
+      for (const [n, { consumerGroupIds }] of (stored[index] ?? []).entries()) {
+        const { channelId = '', delayInSeconds = 0 } = messages[n] ?? {};
+        for (const consumerGroupId of consumerGroupIds) {
+          const range = { queueId: queue.queueId, consumerGroupId, deadLetter: false };
+          this.wakeUps.hint({ ...range, channelId, inMs: delayInSeconds * 1000 });
+        }
+      }
+    }
+    for (const { range, channelId, visibleInSeconds } of settlements) {
+      if (visibleInSeconds !== null) this.wakeUps.hint({ ...range, channelId, inMs: visibleInSeconds * 1000 });
+    }
+  }
+}
+
+function hasGroups({ capabilities }: Queue): boolean {
+  return capabilities.some(({ type }) => type === 'CONSUMER_GROUPS');
+}
+
+/** What goes to one queue, together and in its order. */
+function gathered(puts: readonly PreparedPut[]): QueuePut[] {
+  const byQueue = new Map<number, QueuePut>();
+  for (const { queue, messages } of puts) {
+    const known = byQueue.get(queue.queueId);
+    if (known === undefined) byQueue.set(queue.queueId, { queue, messages: [...messages] });
+    else known.messages.push(...messages);
+  }
+  return [...byQueue.values()];
+}

@@ -1,0 +1,24 @@
+import { Injectable } from '@nestjs/common';
+
+/** What the sessions of this pod have done, for the metrics. */
+@Injectable()
+export class StompFigures {
+  /** Frames that were read, by command; those of no known command as `unknown`. */
+  readonly received = new Map<string, number>();
+  /** Frames that were written, by command. */
+  readonly sent = new Map<string, number>();
+  /** ERROR frames, by their code. */
+  readonly errors = new Map<string, number>();
+  connections = 0;
+  subscriptions = 0;
+  /** Connections that were refused because there were too many. */
+  refused = 0;
+  /** Statements that stored SENDs; with `received` it tells how well they are merged. */
+  puts = 0;
+  /** Connections that were cut because no heart-beat came. */
+  lost = 0;
+
+  count(counts: Map<string, number>, name: string): void {
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+}

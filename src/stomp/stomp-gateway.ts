@@ -1,0 +1,139 @@
+import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
+import type { Server } from 'node:http';
+import { CONFIGURATION, type Configuration } from '../config/environment.js';
+import { ServiceError } from '../errors/service-error.js';
+import { AuthenticationService } from '../identity/authentication.service.js';
+import { MemoryBudget } from '../memory/memory-budget.js';
+import { DeliveriesService } from '../messages/deliveries.service.js';
+import { MessageRanges } from '../messages/message-ranges.js';
+import { MessagesService } from '../messages/messages.service.js';
+import { TransactionsService } from '../messages/transactions.service.js';
+import { QueueDirectory } from '../queues/queue-directory.js';
+import { Connections } from '../rest/connections.js';
+import { SERVER_CERTIFICATE, type ServerCertificate } from '../tls/server-certificate.js';
+import type { Connection } from './connections/connection.js';
+import { TcpListener } from './listeners/tcp-listener.js';
+import { WebSocketListener } from './listeners/websocket-listener.js';
+import { Session, type SessionWatcher } from './session.js';
+import type { SessionServices } from './session-services.js';
+import { StompFigures } from './stomp-figures.js';
+
+/** How long what was read may take to be carried out when the pod stops, before connections are cut. */
+const DRAIN_MS = 10_000;
+
+/** The STOMP side of a pod: its listeners and its sessions. */
+@Injectable()
+export class StompGateway implements SessionWatcher, OnModuleDestroy {
+  private readonly sessions = new Set<Session>();
+  private readonly byUser = new Map<string, number>();
+  private readonly services: SessionServices;
+  private readonly tcp: TcpListener;
+  private readonly webSocket: WebSocketListener;
+  private isDraining = false;
+
+  constructor(
+    @Inject(CONFIGURATION) private readonly configuration: Configuration,
+    @Inject(SERVER_CERTIFICATE) certificate: ServerCertificate | null,
+    connections: Connections,
+    authentication: AuthenticationService,
+    directory: QueueDirectory,
+    ranges: MessageRanges,
+    messages: MessagesService,
+    deliveries: DeliveriesService,
+    transactions: TransactionsService,
+    memory: MemoryBudget,
+    private readonly figures: StompFigures,
+  ) {
+    const logger = new Logger('Stomp');
+    this.services = {
+      configuration,
+      authentication,
+      directory,
+      ranges,
+      messages,
+      deliveries,
+      transactions,
+      memory,
+      figures,
+      logger,
+    };
+    const accept = (connection: Connection, refusal: ServiceError | null): void => this.accept(connection, refusal);
+    this.tcp = new TcpListener(certificate, configuration.stompMaxConnections, accept, () => {
+      this.figures.refused += 1;
+    });
+    this.webSocket = new WebSocketListener(configuration, connections, accept);
+  }
+
+  /** Connections that are open, strangers among them. */
+  get open(): ReadonlySet<Session> {
+    return this.sessions;
+  }
+
+  /** Listens on the STOMP port, and on `http` for WebSockets. Resolves with the port; fails where it is taken. */
+  async listen(http: Server): Promise<number> {
+    this.webSocket.attach(http);
+    const { stompPort, host } = this.configuration;
+    return this.tcp.listen(stompPort, host);
+  }
+
+  /** The pod stops: no new connections, and each session ends when what it has read is done. */
+  async drain(): Promise<void> {
+    this.isDraining = true;
+    this.tcp.close();
+    this.webSocket.close();
+    const { promise: tooLate, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, DRAIN_MS);
+    await Promise.race([Promise.all([...this.sessions].map((session) => session.drain())), tooLate]);
+    clearTimeout(timer);
+    // What is left did not read its last frame, or waits for the database.
+    for (const session of this.sessions) session.connection.destroy();
+  }
+
+  /** Where a start fails after this listens. */
+  async onModuleDestroy(): Promise<void> {
+    await this.drain();
+  }
+
+  admit({ user }: Session): void {
+    if (user === null) return;
+    const open = (this.byUser.get(user.userId) ?? 0) + 1;
+    const limit = this.configuration.stompMaxConnectionsPerUser;
+    this.byUser.set(user.userId, open);
+    if (open > limit) {
+      this.figures.refused += 1;
+      throw new ServiceError(
+        'LimitExceeded',
+        `this pod has all ${limit} connections of this user open that it takes (TOWPATH_STOMP_MAX_CONNECTIONS_PER_USER): keep fewer open`,
+      );
+    }
+  }
+
+  ended(session: Session): void {
+    this.sessions.delete(session);
+    this.figures.connections = this.sessions.size;
+    if (session.user === null) return;
+    const { userId } = session.user;
+    const open = (this.byUser.get(userId) ?? 1) - 1;
+    if (open === 0) this.byUser.delete(userId);
+    else this.byUser.set(userId, open);
+  }
+
+  private accept(connection: Connection, refusal: ServiceError | null): void {
+    const session = new Session(connection, this.services, this);
+    const limit = this.configuration.stompMaxConnections;
+    this.sessions.add(session);
+    this.figures.connections = this.sessions.size;
+    if (refusal !== null) {
+      session.fail(refusal, null);
+    } else if (this.isDraining) {
+      session.fail(
+        new ServiceError('ServiceUnavailable', 'shutting down: connect again, which leads to another pod'),
+        null,
+      );
+    } else if (this.sessions.size > limit) {
+      this.figures.refused += 1;
+      const message = `this pod has all ${limit} STOMP connections open that it takes (TOWPATH_STOMP_MAX_CONNECTIONS): keep fewer open, or try again, which may lead to another pod`;
+      session.fail(new ServiceError('ServiceUnavailable', message, { retryAfterSeconds: 1 }), null);
+    }
+  }
+}
