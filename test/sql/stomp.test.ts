@@ -44,7 +44,7 @@ const put = (queue: Queue, contents: readonly string[]): object => ({
   deduplicationIds: contents.map(() => null),
 });
 
-const bodies = async (queue: Queue): Promise<string[]> =>
+const bodiesOf = async (queue: Queue): Promise<string[]> =>
   (await queue.get({ limit: 10 })).map(({ body }) => body.toString()).toSorted();
 
 describe('commit_transaction', () => {
@@ -85,7 +85,7 @@ describe('commit_transaction', () => {
       { queue_id: to.id, n: 1 },
       { queue_id: to.id, n: 2 },
     ]);
-    expect([await bodies(from), await bodies(to)]).toEqual([
+    expect([await bodiesOf(from), await bodiesOf(to)]).toEqual([
       ['b', 'four'],
       ['one', 'three'],
     ]);
