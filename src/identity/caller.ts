@@ -12,14 +12,12 @@ export interface Caller {
   readonly credential: Credential;
   /** The fingerprint of the signing key, the OCID of the API key or auth token, or issuer and subject of an OIDC token. */
   readonly credentialId: string;
-  /** What a STOMP command needs, as src/stomp/permissions.ts declares it. */
-  readonly permission?: Permission;
   /** What the audit log tells of the request; absent on a STOMP connection. */
   readonly request?: RequestContext;
   /** The names of the groups, where a token tells them; absent: they are in the database. */
   readonly groups?: readonly string[];
   /**
-   * What the request needs, as its route declares it: whoever finds the thing that it is about asks src/policies/access.ts
+   * What the request needs, as its route declares it, or a STOMP command as src/stomp/permissions.ts does: whoever finds the thing that it is about asks src/policies/access.ts
    * whether the caller has it there. Absent before the route is known; then nothing is permitted.
    */
   readonly permission?: Permission;

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { toServiceError } from '../errors/catalogue.js';
 import { ServiceError } from '../errors/service-error.js';
+import { inLane, setLane } from '../fairness/lane.js';
 import type { Caller } from '../identity/caller.js';
 import { newRequestId } from '../rest/request-id.js';
 import { FrameError } from './codec/frame-error.js';
@@ -49,6 +50,7 @@ export class Session implements ConnectionListener {
   private readonly intake: Intake;
   private state: 'connecting' | 'open' | 'closing' = 'connecting';
   private who: Caller | null = null;
+  private authenticate: (() => Promise<Caller>) | null = null;
   private heartBeats: HeartBeats | null = null;
   /** For CONNECT, then for idleness; null where heart-beats do that. */
   private timer: NodeJS.Timeout | null;
@@ -96,9 +98,11 @@ export class Session implements ConnectionListener {
     return permission === null ? this.who : { ...this.who, permission };
   }
 
-  /** The client is known from now on. Throws LimitExceeded. */
-  connected(caller: Caller, version: StompVersion, terms: HeartBeatTerms): void {
+  /** The client is known from now on, by `authenticate`, which may be asked again. Throws LimitExceeded, TooManyRequests. */
+  connected(caller: Caller, version: StompVersion, terms: HeartBeatTerms, authenticate: () => Promise<Caller>): void {
     this.who = caller;
+    this.authenticate = authenticate;
+    setLane(caller.userId);
     this.watcher.admit(this);
     const { configuration } = this.services;
     this.state = 'open';
@@ -113,8 +117,24 @@ export class Session implements ConnectionListener {
     this.outbox.wrote = (): void => beats.sent();
   }
 
+  /** Ends it where its credentials are good no more. While nobody can say it goes on, and is asked again by whoever calls. */
+  async checkCredentials(): Promise<void> {
+    try {
+      await this.authenticate?.();
+    } catch (error) {
+      const { code } = toServiceError(error);
+      if (code === 'NotAuthenticated') this.fail(error, null);
+    }
+  }
+
   received(chunk: Buffer): void {
     if (!this.isOpen) return;
+    inLane(() => this.take(chunk));
+  }
+
+  /** Whatever follows from what was read is done for this user. */
+  private take(chunk: Buffer): void {
+    if (this.who !== null) setLane(this.who.userId);
     this.heard();
     this.intake.push(chunk);
     if (!this.isPumping) this.pumped = this.pump();

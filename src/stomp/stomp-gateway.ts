@@ -1,8 +1,12 @@
+import { EventEmitter } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import type { Server } from 'node:http';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
+import { Notifications } from '../database/notifications.js';
 import { AuthenticationService } from '../identity/authentication.service.js';
+import { CallerConnections } from '../limits/caller-connections.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
 import { DeliveriesService } from '../messages/deliveries.service.js';
 import { MessageRanges } from '../messages/message-ranges.js';
@@ -20,12 +24,32 @@ import { StompFigures } from './stomp-figures.js';
 
 /** How long what was read may take to be carried out when the pod stops, before connections are cut. */
 const DRAIN_MS = 10_000;
+const CHECKED_AT_A_TIME = 100;
+
+/** A session, as those who count connections need to know it. */
+class Presence extends EventEmitter {
+  destroyed = false;
+
+  end(): void {
+    this.destroyed = true;
+    this.emit('close');
+  }
+}
 
 /** The STOMP side of a pod: its listeners and its sessions. */
 @Injectable()
 export class StompGateway implements SessionWatcher, OnModuleDestroy {
   private readonly sessions = new Set<Session>();
   private readonly byUser = new Map<string, number>();
+  /** What counts as connections of their callers. */
+  private readonly presences = new Map<Session, Presence>();
+  private readonly onMessage = (payload: unknown): void => {
+    if (typeof payload !== 'object' || payload === null) return;
+    const { t, userId } = payload as { t?: unknown; userId?: unknown };
+    if (t === 'identity' && typeof userId === 'string') void this.checkCredentials(userId);
+  };
+  // Whatever was revoked while nobody listened.
+  private readonly onListening = (): void => void this.checkCredentials(null);
   private readonly services: SessionServices;
   private readonly tcp: TcpListener;
   private readonly webSocket: WebSocketListener;
@@ -43,7 +67,11 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     transactions: TransactionsService,
     memory: MemoryBudget,
     private readonly figures: StompFigures,
+    private readonly callers: CallerConnections,
+    private readonly notifications: Notifications,
   ) {
+    notifications.events.on('message', this.onMessage);
+    notifications.events.on('listening', this.onListening);
     const logger = new Logger('Stomp');
     this.services = {
       configuration,
@@ -91,11 +119,17 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
 
   /** Where a start fails after this listens. */
   async onModuleDestroy(): Promise<void> {
+    this.notifications.events.off('message', this.onMessage);
+    this.notifications.events.off('listening', this.onListening);
     await this.drain();
   }
 
-  admit({ user }: Session): void {
+  admit(session: Session): void {
+    const { user } = session;
     if (user === null) return;
+    const presence = new Presence();
+    this.callers.admit(presence, user);
+    this.presences.set(session, presence);
     const open = (this.byUser.get(user.userId) ?? 0) + 1;
     const limit = this.configuration.stompMaxConnectionsPerUser;
     this.byUser.set(user.userId, open);
@@ -111,11 +145,25 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
   ended(session: Session): void {
     this.sessions.delete(session);
     this.figures.connections = this.sessions.size;
-    if (session.user === null) return;
+    this.presences.get(session)?.end();
+    if (session.user === null || !this.presences.delete(session)) return;
     const { userId } = session.user;
     const open = (this.byUser.get(userId) ?? 1) - 1;
     if (open === 0) this.byUser.delete(userId);
     else this.byUser.set(userId, open);
+  }
+
+  /** Of a user's sessions; null: of all. Some at a time, because each may cost a statement. */
+  private async checkCredentials(userId: string | null): Promise<void> {
+    // After all who listen have forgotten what they knew.
+    await sleep(0);
+    const sessions = [...this.sessions].filter(
+      ({ user }) => user !== null && (userId === null || user.userId === userId),
+    );
+    for (let start = 0; start < sessions.length; start += CHECKED_AT_A_TIME) {
+      const some = sessions.slice(start, start + CHECKED_AT_A_TIME);
+      await Promise.all(some.map((session) => session.checkCredentials()));
+    }
   }
 
   private accept(connection: Connection, refusal: ServiceError | null): void {

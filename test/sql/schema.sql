@@ -1602,7 +1602,10 @@ begin
       select e.n, (e.put ->> 'queueId')::bigint as queue_id, (e.put ->> 'bytes')::bigint as bytes,
         array(select v::integer from jsonb_array_elements_text(e.put -> 'lengths') with ordinality u(v, k) order by k) as lengths,
         array(select v from jsonb_array_elements_text(e.put -> 'channelIds') with ordinality u(v, k) order by k) as channel_ids,
-        array(select v from jsonb_array_elements_text(e.put -> 'properties') with ordinality u(v, k) order by k) as properties,
+        case when e.put ? 'properties' then
+          array(select v from jsonb_array_elements_text(e.put -> 'properties') with ordinality u(v, k) order by k)
+        end as properties,
+        (e.put ->> 'keyId')::bigint as key_id,
         array(select v::integer from jsonb_array_elements_text(e.put -> 'delays') with ordinality u(v, k) order by k) as delays,
         array(select v::integer from jsonb_array_elements_text(e.put -> 'sizes') with ordinality u(v, k) order by k) as sizes,
         array(select v from jsonb_array_elements_text(e.put -> 'deduplicationIds') with ordinality u(v, k) order by k)
@@ -1614,15 +1617,15 @@ begin
   loop
     return query
     select v_put.queue_id, s.n, s.id, s.consumer_group_ids
-    from towpath.put_packed_messages_once(
+    from towpath.put_sealed_messages_once(
       v_put.queue_id, v_put.own_bodies, v_put.lengths, v_put.channel_ids, v_put.properties, v_put.delays, v_put.sizes,
-      max_channels, v_put.deduplication_ids
+      max_channels, v_put.deduplication_ids, key_id => v_put.key_id
     ) with ordinality as s(id, expire_after, consumer_group_ids, is_repeat, n);
   end loop;
 end;
 $function$;
 
-comment on function towpath.commit_transaction(bigint[],bigint[],boolean[],bigint[],bigint[],integer[],boolean[],jsonb,bytea,integer) is 'Acknowledges, gives back and puts messages of several queues, all or nothing. Returns for each message put its queue, its place among those put there, its id and the consumer groups that took it. TP404 where a receipt that is required is dead, or a queue is gone; else what put_packed_messages_once says.';
+comment on function towpath.commit_transaction(bigint[],bigint[],boolean[],bigint[],bigint[],integer[],boolean[],jsonb,bytea,integer) is 'Acknowledges, gives back and puts messages of several queues, all or nothing. Returns for each message put its queue, its place among those put there, its id and the consumer groups that took it. TP404 where a receipt that is required is dead, or a queue is gone; else what put_sealed_messages_once says.';
 
 CREATE OR REPLACE FUNCTION towpath.consumer_group_settings(consumer_group towpath.consumer_group)
  RETURNS jsonb

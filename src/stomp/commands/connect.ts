@@ -1,6 +1,7 @@
 import { ServiceError } from '../../errors/service-error.js';
 import type { Frame, StompVersion } from '../codec/frame.js';
 import { negotiate } from '../heart-beats.js';
+import type { Caller } from '../../identity/caller.js';
 import type { Session } from '../session.js';
 
 const VERSIONS: readonly StompVersion[] = ['1.2', '1.1', '1.0'];
@@ -33,11 +34,12 @@ export async function connect(session: Session, frame: Frame): Promise<void> {
       'CONNECT needs the headers login, <tenancy name>/<user name>, and passcode, an auth token or its base64',
     );
   }
-  const caller = await authentication.authenticateLogin(login, passcode);
+  const authenticate = (): Promise<Caller> => authentication.authenticateLogin(login, passcode);
+  const caller = await authenticate();
   // Meanwhile it may have gone.
   if (!session.isOpen) return;
   session.queues.compartmentId = frame.headers.get('compartment-id');
-  session.connected(caller, version, terms);
+  session.connected(caller, version, terms, authenticate);
   const ours = String(configuration.stompHeartBeatMs);
   session.outbox.write('CONNECTED', [
     ['version', version],
