@@ -218,6 +218,7 @@ describe('keys', () => {
         readConfiguration({
           DATABASE_URL: pods.test.url,
           TOWPATH_PORT: '0',
+          TOWPATH_STOMP_PORT: '0',
           TOWPATH_DATA_DIR: elsewhere,
           ...environment,
         }),

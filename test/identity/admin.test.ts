@@ -29,7 +29,12 @@ describe('the API of identities', () => {
 
   beforeAll(async () => {
     pods = await startTestPods();
-    const configuration = readConfiguration({ DATABASE_URL: pods.test.url, TOWPATH_PORT: '0' });
+    const configuration = readConfiguration({
+      DATABASE_URL: pods.test.url,
+      TOWPATH_DATA_DIR: pods.dataDirectory,
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+    });
     const destination = new Writable({
       write: (chunk: Buffer, _, done) => {
         log += chunk.toString();

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -38,7 +39,12 @@ it('a database from before there were policies goes on: who is there may do ever
       [tenancyId],
     );
 
-    const configuration = readConfiguration({ DATABASE_URL: database.url, TOWPATH_PORT: '0' });
+    const configuration = readConfiguration({
+      DATABASE_URL: database.url,
+      TOWPATH_MASTER_KEY: randomBytes(32).toString('base64'),
+      TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+    });
     const pod = await startPod(configuration, database.url, createLogger('silent'));
     const client = new Client(pod.url, first.key);
     try {

@@ -14,7 +14,7 @@ export interface Operation {
   readonly contentType?: string;
   readonly answerHeaders?: readonly string[];
   readonly permission: string;
-  /** Statuses besides 400, 401, 404, 500 and 503, which all have. */
+  /** Statuses besides 400, 401, 404, 429, 500 and 503, which all have. */
   readonly errors?: readonly number[];
 }
 
@@ -210,7 +210,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'PutMessages',
     permission: 'use queue-push',
-    errors: [409, 413, 415, 429],
+    errors: [409, 413, 415],
   },
   getMessages: {
     method: 'GET',
@@ -219,7 +219,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'GetMessages',
     permission: 'use queue-pull',
-    errors: [409, 429],
+    errors: [409],
   },
   deleteMessage: {
     method: 'DELETE',
@@ -227,7 +227,6 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     query: ['consumerGroupId'],
     success: 204,
     permission: 'use queue-pull',
-    errors: [429],
   },
   deleteMessages: {
     method: 'POST',
@@ -237,7 +236,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'DeleteMessagesResult',
     permission: 'use queue-pull',
-    errors: [413, 415, 429],
+    errors: [413, 415],
   },
   updateMessage: {
     method: 'PUT',
@@ -247,7 +246,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'UpdatedMessage',
     permission: 'use queue-pull',
-    errors: [413, 415, 429],
+    errors: [413, 415],
   },
   updateMessages: {
     method: 'POST',
@@ -257,7 +256,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     success: 200,
     answer: 'UpdateMessagesResult',
     permission: 'use queue-pull',
-    errors: [413, 415, 429],
+    errors: [413, 415],
   },
   getStats: {
     method: 'GET',

@@ -104,7 +104,7 @@ describe('the OpenAPI description', () => {
       expect(Object.keys(success.headers ?? {}).toSorted()).toEqual(
         ['opc-request-id', ...(expected.answerHeaders ?? [])].toSorted(),
       );
-      const statuses = [expected.success, 400, 401, 404, 500, 503, ...(expected.errors ?? [])].map(String);
+      const statuses = [expected.success, 400, 401, 404, 429, 500, 503, ...(expected.errors ?? [])].map(String);
       expect(Object.keys(operation.responses).toSorted()).toEqual([...statuses, 'default'].toSorted());
       expect(operation.description).toContain(`\`${expected.permission}\``);
       expect(operation.security).toEqual([{ signature: [] }, { apiKey: [] }]);
