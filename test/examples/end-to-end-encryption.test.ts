@@ -12,8 +12,11 @@ import {
 } from '../../docs/examples/end-to-end-encryption/envelope.js';
 import { makeKeyPair, openingKeys, sealingKey } from '../../docs/examples/end-to-end-encryption/keys.js';
 import { consumeSealed, putSealed, type SealedQueue } from '../../docs/examples/end-to-end-encryption/rest.js';
+import { sendSealed, subscribeSealed } from '../../docs/examples/end-to-end-encryption/stomp.js';
 import { ROOT } from '../docs/documents.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
+import { until } from '../pods/support.js';
+import { stompjsOverTcp, stompjsOverWebSocket } from '../stomp/clients/stompjs.js';
 import { createQueue, sdkClients, type SdkClients } from '../support/sdk.js';
 
 const SECRET = 'transfer 100 to Ana';
@@ -158,6 +161,37 @@ describe('sealed messages over REST', () => {
     expect(failures.toSorted()).toEqual(['not-sealed', 'unknown-key']);
     const { queueStats } = await sdk.data.getStats({ queueId: sealed.queueId });
     expect(queueStats.queue.inFlightMessages).toBe(2);
+  });
+
+  it('come through STOMP, and from one protocol to the other', async () => {
+    const { compartmentId, stompLogin: login, stompPasscode: passcode } = pods.credentials;
+    const queueId = await createQueue(sdk, compartmentId, { visibilityInSeconds: 60 });
+    const [mine, foreign] = [await makeKeyPair('mine'), await makeKeyPair('foreign')];
+    const [pod] = pods.pods;
+    const target = { host: '127.0.0.1', port: pod!.stompPort, login, passcode };
+    const webSocketUrl = new URL('/stomp', pod!.url.replace(/^http/, 'ws')).href;
+    const [producer, consumer] = [await stompjsOverTcp(target), await stompjsOverWebSocket(webSocketUrl, target)];
+    const to = { client: producer, destination: queueId, stream: 'transfers' };
+    await sendSealed(to, await sealingKey(mine.publicJwk), PLAIN);
+    await sendSealed(to, await sealingKey(foreign.publicJwk), { content: 'not for me' });
+    await putSealed({ ...sealed, queueId }, await sealingKey(mine.publicJwk), [{ content: 'over REST' }]);
+    const opened: PlainMessage[] = [];
+    const failures: string[] = [];
+    subscribeSealed(
+      { ...to, client: consumer },
+      await openingKeys([mine.privateJwk]),
+      async (message) => void opened.push(message),
+      (error) => failures.push((error as EnvelopeError).fault),
+    );
+    await until(() => opened.length + failures.length === 3, 'all are handled');
+    expect(opened).toEqual([PLAIN, { content: 'over REST', secretProperties: {}, openProperties: {} }]);
+    expect(failures).toEqual(['unknown-key']);
+    // What was opened is acknowledged, the other one is hidden for a minute.
+    await until(async () => {
+      const { queueStats } = await sdk.data.getStats({ queueId });
+      return queueStats.queue.inFlightMessages === 1 && queueStats.queue.visibleMessages === 0;
+    }, 'two are acknowledged');
+    await Promise.all([producer.deactivate(), consumer.deactivate()]);
   });
 
   it('are what the documented command shows', async () => {
