@@ -7,14 +7,13 @@
 //   BENCH_SECONDS=60 BENCH_CONNECTIONS=64 …
 //   BENCH_FSYNC=off …                commits that wait for no disk, so that the pod is what limits
 import { createHash, createPrivateKey, sign } from 'node:crypto';
-import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { Agent, createServer, request as httpRequest } from 'node:http';
+import { Agent, createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
+import { API, bearer, send, startPodProcess } from './pod-process.mjs';
 import { machine, percentile, say } from './support.mjs';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 20);
@@ -26,9 +25,7 @@ const POLICIES = 10;
 const STATEMENTS = 50;
 const BYTES = 200;
 const AUDIENCE = 'bench';
-const API = '/20210201';
 
-const bearer = (token) => ({ authorization: `Bearer ${token}`, 'content-type': 'application/json' });
 const rate = ({ ms, latencies }) => (latencies.length / ms) * 1000;
 const perPut = ({ cpu, latencies }) => cpu / latencies.length;
 
@@ -37,28 +34,21 @@ const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 // A folder of its own: in a closed one the server, which has another user, would put its data elsewhere.
 const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 const server = await startEmbeddedPostgres({ dataDirectory, settings: { fsync: FSYNC, max_wal_size: '8GB' } });
-const pod = spawn(process.execPath, [path.resolve(import.meta.dirname, '../dist/main.js')], {
-  env: {
-    TOWPATH_LOG_LEVEL: 'silent',
-    // Other work on the machine must not end the run.
-    TOWPATH_DATABASE_WAIT_SECONDS: '30',
-    ...process.env,
-    DATABASE_URL: server.url,
-    TOWPATH_DATA_DIR: path.join(folder, 'pod'),
-    TOWPATH_PORT: '0',
+const pod = await startPodProcess({
+  databaseUrl: server.url,
+  dataDirectory: path.join(folder, 'pod'),
+  environment: {
     TOWPATH_OIDC_ISSUER: issuer.url,
     TOWPATH_OIDC_AUDIENCE: AUDIENCE,
     TOWPATH_OIDC_USER_CLAIM: 'name',
   },
-  stdio: ['ignore', 'pipe', 'inherit'],
 });
 try {
-  const endpoint = new URL(await started());
-  const credentials = JSON.parse(await readFile(path.join(folder, 'pod', 'credentials.json'), 'utf8'));
+  const { endpoint, credentials, cpuMs } = pod;
   const privateKey = createPrivateKey(await readFile(path.join(folder, 'pod', 'oci', 'key.pem'), 'utf8'));
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   const call = async (method, target, body, headers = bearer(credentials.apiKey)) => {
-    const answer = await send(endpoint, agent, method, API + target, headers, body);
+    const answer = await send(endpoint, agent, method, target, headers, body);
     if (answer.status >= 300) throw new Error(`${method} ${target}: ${answer.status} ${answer.text}`);
     return answer;
   };
@@ -151,24 +141,11 @@ try {
   say(`  the issuer was asked ${issuer.asked()} times`);
   agent.destroy();
 } finally {
-  pod.kill('SIGTERM');
-  await new Promise((resolve) => {
-    if (pod.exitCode !== null || pod.signalCode !== null) resolve();
-    else pod.once('exit', resolve);
-  });
+  await pod.stop();
   await server.stop();
   issuer.stop();
   await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   await rm(dataDirectory, { recursive: true, force: true, maxRetries: 5 });
-}
-
-/** What the pod has taken of the processors so far: other work on the machine does not change it. Linux, ticks of 10 ms. */
-function cpuMs() {
-  if (process.platform !== 'linux') return NaN;
-  const fields = readFileSync(`/proc/${pod.pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** As much of an issuer as a pod asks for: its discovery document and its keys. */
@@ -202,41 +179,4 @@ async function startIssuer() {
       listening.close();
     },
   };
-}
-
-function send({ hostname, port }, agent, method, target, headers, body = '') {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest(
-      {
-        agent,
-        hostname,
-        port,
-        method,
-        path: target,
-        headers: { 'content-length': Buffer.byteLength(body), ...headers },
-      },
-      (response) => {
-        let text = '';
-        response.setEncoding('utf8');
-        response.on('data', (chunk) => (text += chunk));
-        response.on('end', () => resolve({ status: response.statusCode, text }));
-        response.on('error', reject);
-      },
-    );
-    request.on('error', reject);
-    request.end(body);
-  });
-}
-
-/** The URL that the banner says, once the pod answers. */
-function started() {
-  return new Promise((resolve, reject) => {
-    let output = '';
-    pod.stdout.setEncoding('utf8').on('data', (text) => {
-      output += text;
-      const [, url] = /serves queues on (\S+)/.exec(output) ?? [];
-      if (url !== undefined) resolve(url);
-    });
-    pod.once('exit', () => reject(new Error(`the pod did not start:\n${output}`)));
-  });
 }

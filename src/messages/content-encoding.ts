@@ -12,7 +12,7 @@ const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$
 
 interface Content {
   readonly content: string | Buffer;
-  readonly contentEncoding?: 'base64' | null | undefined;
+  readonly contentEncoding?: string | null | undefined;
 }
 
 /** The bytes of the message with this index in its request. Throws InvalidParameter. */

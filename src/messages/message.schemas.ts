@@ -35,12 +35,16 @@ const messageContent = z
   .refine((content) => content.isWellFormed(), { error: 'must be a string without half surrogate pairs' })
   .meta({ description: 'The content. Its UTF-8 bytes count for the size limits.', example: 'hello' });
 
-const contentEncoding = z.literal('base64', { error: 'must be base64, or absent for text' });
+const ENCODING_ERROR = { error: 'must be base64, or absent for text' };
+const contentEncoding = z.literal('base64', ENCODING_ERROR);
 
 const messageToPut = z
   .object({
     content: messageContent,
-    contentEncoding: contentEncoding
+    // Not as a literal: OpenAPI 3.0 has no way to say that one may be null.
+    contentEncoding: z
+      .string(ENCODING_ERROR)
+      .regex(/^base64$/, ENCODING_ERROR)
       .meta({
         description:
           'Towpath extension: base64 says that content is the base64 of the bytes to be stored; absent: it is their text.',
