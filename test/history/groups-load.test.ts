@@ -23,7 +23,7 @@ const LEAST = {
   refused: SECONDS,
 };
 /** A loaded machine may not come to that, or to a redrive in whose middle a pod can be killed, in the first run. */
-const ATTEMPTS = 3;
+const ATTEMPTS = 5;
 
 describe('consumer groups and redrives under load, on two pods', () => {
   let all: PodProcesses;

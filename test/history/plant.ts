@@ -20,8 +20,8 @@ const ATTEMPTS = 8;
 export const TIMEOUT_MS = 900_000;
 const LIMIT = 3;
 /**
- * What an aborted poll may explain is bounded tightly, so that it explains no bug away. On a loaded machine a poll may go on for
- * longer than that, which looks like a further bug: where that matters, it is given the time.
+ * What an aborted poll may explain is bounded tightly, so that it explains no bug away. On a loaded machine a poll may
+ * go on for longer than that, which looks like a further bug: where that matters, it is given the time.
  */
 const LINGER_MS = 500;
 

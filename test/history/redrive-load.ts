@@ -47,7 +47,7 @@ export class RedriveLoad {
     return !deadLetter && this.pausing === group;
   }
 
-  /** A consumer has dead letters from before a redrive until after it, and gives them back: they were not the redrive's to take. */
+  /** A consumer has dead letters from before a redrive until after it: they are not the redrive's to take. */
   private async redriveBesideHolder(pod: number, group: string): Promise<void> {
     const side = { group, deadLetter: true };
     const get = { ...side, limit: 20, visibilityInSeconds: HOLD_SECONDS, timeoutInSeconds: 1 };

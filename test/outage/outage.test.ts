@@ -22,7 +22,7 @@ const WAIT_SECONDS = 1;
 const BEFORE_MS = 3000;
 const LOAD_SECONDS = 14;
 const TIMEOUT_MS = 420_000;
-/** How often a long poll is woken from pod to pod afterwards, and how soon, mostly. The slow poll comes after 10 seconds. */
+/** How often a long poll is woken afterwards, and how soon, mostly. The slow poll comes after 10 seconds. */
 const ROUNDS = 20;
 const WOKEN_MS = 250;
 

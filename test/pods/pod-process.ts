@@ -20,6 +20,8 @@ export class PodProcess {
       cwd: dataDirectory,
       env: {
         PATH: process.env['PATH'] ?? '',
+        // By which the watchdog of the tests knows whom to end when a run was killed.
+        TMPDIR: process.env['TMPDIR'] ?? '',
         DATABASE_URL: databaseUrl,
         TOWPATH_DATA_DIR: dataDirectory,
         TOWPATH_PORT: '0',

@@ -6,8 +6,8 @@ import { startTestPods, type TestPods } from '../support/pod.js';
 // put_messages in a transaction of a user, beside consumers of the REST API.
 
 /**
- * Between two slow polls of the polls below, at 25 and at 35 s: what comes at once comes by the notification. And later than any pod
- * believes what it was told of who waits without being told again.
+ * Between two slow polls of the polls below, at 25 and at 35 s: what comes at once comes by the notification. And later
+ * than any pod believes what it was told of who waits, without being told again.
  */
 const COMMIT_AFTER_MS = 28_000;
 const DELAY_SECONDS = 31;

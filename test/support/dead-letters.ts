@@ -2,9 +2,9 @@ import { until } from '../pods/support.js';
 import type { TestDatabase } from './database.js';
 
 /**
- * Waits until so many messages of a queue (its OCID) are dead letters, in all consumer groups together. A get and the maintenance
- * move them alike, and each passes over what the other is just moving: so a get that finds nothing may come before
- * the move is committed.
+ * Waits until so many messages of a queue (its OCID) are dead letters, in all consumer groups together. A get and the
+ * maintenance move them alike, and each passes over what the other is just moving: so a get that finds nothing may come
+ * before the move is committed.
  */
 export async function untilDead({ sql }: Pick<TestDatabase, 'sql'>, queueId: string, count: number): Promise<void> {
   await until(async () => {
