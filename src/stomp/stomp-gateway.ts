@@ -1,11 +1,10 @@
 import { EventEmitter } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import type { Server } from 'node:http';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
-import { Notifications } from '../database/notifications.js';
 import { AuthenticationService } from '../identity/authentication.service.js';
+import { Revocations } from '../identity/revocations.js';
 import { CallerConnections } from '../limits/caller-connections.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
 import { DeliveriesService } from '../messages/deliveries.service.js';
@@ -43,13 +42,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
   private readonly byUser = new Map<string, number>();
   /** What counts as connections of their callers. */
   private readonly presences = new Map<Session, Presence>();
-  private readonly onMessage = (payload: unknown): void => {
-    if (typeof payload !== 'object' || payload === null) return;
-    const { t, userId } = payload as { t?: unknown; userId?: unknown };
-    if (t === 'identity' && typeof userId === 'string') void this.checkCredentials(userId);
-  };
-  // Whatever was revoked while nobody listened.
-  private readonly onListening = (): void => void this.checkCredentials(null);
+  private readonly endListening: () => void;
   private readonly services: SessionServices;
   private readonly tcp: TcpListener;
   private readonly webSocket: WebSocketListener;
@@ -68,10 +61,9 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     memory: MemoryBudget,
     private readonly figures: StompFigures,
     private readonly callers: CallerConnections,
-    private readonly notifications: Notifications,
+    revocations: Revocations,
   ) {
-    notifications.events.on('message', this.onMessage);
-    notifications.events.on('listening', this.onListening);
+    this.endListening = revocations.listen((user) => void this.checkCredentials(user?.userId ?? null));
     const logger = new Logger('Stomp');
     this.services = {
       configuration,
@@ -119,8 +111,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
 
   /** Where a start fails after this listens. */
   async onModuleDestroy(): Promise<void> {
-    this.notifications.events.off('message', this.onMessage);
-    this.notifications.events.off('listening', this.onListening);
+    this.endListening();
     await this.drain();
   }
 
@@ -155,8 +146,6 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
 
   /** Of a user's sessions; null: of all. Some at a time, because each may cost a statement. */
   private async checkCredentials(userId: string | null): Promise<void> {
-    // After all who listen have forgotten what they knew.
-    await sleep(0);
     const sessions = [...this.sessions].filter(
       ({ user }) => user !== null && (userId === null || user.userId === userId),
     );
