@@ -29,4 +29,10 @@ describe("the README's examples", () => {
     const output = await run(process.execPath, ['--input-type=module', '-e'], 'example.mjs');
     expect(output).toContain('hello from the SDK (delivery 1)');
   });
+
+  // In the queue that the first one has made.
+  it('send and receive a message over STOMP', async () => {
+    const output = await run(process.execPath, ['--input-type=module', '-e'], 'stomp.mjs');
+    expect(output).toBe('hello over STOMP (delivery 1)\n');
+  });
 });
