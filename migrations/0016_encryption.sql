@@ -1,4 +1,4 @@
--- oldest program: 6
+-- oldest program: 16
 --
 -- Sealed messages. A pod seals content and properties of a message together, with AES-256-GCM, before it puts it, and
 -- opens it after a get: PostgreSQL never has the key. A row with a key_id holds the sealed bytes in body and no

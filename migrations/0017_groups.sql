@@ -1,4 +1,4 @@
--- oldest program: 6
+-- oldest program: 16
 --
 -- Groups of users, to which policies give rights.
 

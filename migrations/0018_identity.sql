@@ -1,4 +1,4 @@
--- oldest program: 6
+-- oldest program: 16
 --
 -- Identity as it is managed: what credentials need beyond being right (what for, until when, last used), the functions
 -- behind the REST API of compartments, users, groups and credentials, and the word to all pods when something is revoked.

@@ -1,4 +1,4 @@
--- oldest program: 6
+-- oldest program: 19
 --
 -- Policies: what the users of a group may do, and where. Pods evaluate them, from a copy of a tenancy's policies that they
 -- ask about again every second: a decision is made for every request, and must not cost a statement. Here is what they

@@ -1,4 +1,4 @@
--- oldest program: 6
+-- oldest program: 19
 --
 -- Limits of a tenancy: how many queues it may have, and what all of them store.
 

@@ -1,4 +1,4 @@
--- oldest program: 6
+-- oldest program: 19
 --
 -- What STOMP asks of the database beyond REST: deliveries that are given back when their holder goes away.
 

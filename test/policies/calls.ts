@@ -107,6 +107,7 @@ export function callsOf(of: Names): Record<string, Call> {
       ...never,
     },
     purgeQueue: { path: `${queue}/actions/purge`, body: { purgeType: 'BOTH' }, ...never },
+    rotateDataKey: { path: `${queue}/actions/rotateDataKey`, ...never },
     createConsumerGroup: { path: '/consumerGroups', body: { displayName: 'another', queueId: of.queueId } },
     getConsumerGroup: { path: group },
     listConsumerGroups: { path: `/consumerGroups?queueId=${of.queueId}` },
