@@ -36,6 +36,7 @@ try {
       DATABASE_URL: server.url,
       TOWPATH_DATA_DIR: path.join(folder, 'pod'),
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
       TOWPATH_SEALING: sealing,
     });
     pods.push({ sealing, pod: await startPod(configuration, server.url, logger) });
@@ -80,6 +81,8 @@ async function kindOf({ sealing, pod }, caller, compartmentId, batch) {
     [caller.tenancyId, { displayName: `${sealing} ${batch}`, compartmentId }],
   );
   const puts = pod.app.get(MessagesService);
+  const pusher = { ...caller, permission: 'use queue-push' };
+  const puller = { ...caller, permission: 'use queue-pull' };
   const deliveries = pod.app.get(DeliveriesService);
   const budget = pod.app.get(MemoryBudget);
   const messages = Array.from({ length: batch }, () => ({
@@ -88,13 +91,13 @@ async function kindOf({ sealing, pod }, caller, compartmentId, batch) {
   }));
   const signal = new AbortController().signal;
   const live = async () => {
-    await puts.put(caller, queue.id, { messages });
+    await puts.put(pusher, queue.id, { messages });
     const hold = budget.open();
     try {
-      const found = await puts.get(caller, queue.id, { limit: batch, timeoutInSeconds: 0 }, signal, hold);
+      const found = await puts.get(puller, queue.id, { limit: batch, timeoutInSeconds: 0 }, signal, hold);
       if (found.length > 0)
         await deliveries.deleteMany(
-          caller,
+          puller,
           queue.id,
           undefined,
           found.map(({ receipt }) => receipt),

@@ -10,6 +10,7 @@
 //   BENCH_PROFILE=1 …                the pod writes a V8 profile per kind into the working directory
 //   TOWPATH_…                        reach the pod
 import { fork, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
@@ -23,6 +24,7 @@ import { makeApiKey } from '../dist/identity/api-key.js';
 import { machine, percentile, say } from './support.mjs';
 
 const CONNECTIONS = 64;
+const MASTER_KEY = randomBytes(32).toString('base64');
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 10);
 const RATE = Number(process.env.BENCH_RATE ?? 10);
 /** Off: how long a commit takes on this disk is not what is measured. */
@@ -74,6 +76,9 @@ async function measure(kind, environment, databaseUrl, data) {
       DATABASE_URL: databaseUrl,
       TOWPATH_DATA_DIR: data,
       TOWPATH_PORT: '0',
+      TOWPATH_STOMP_PORT: '0',
+      // The pods have no folder in common.
+      TOWPATH_MASTER_KEY: MASTER_KEY,
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -118,6 +123,7 @@ async function makeCaller(database, url, name) {
   const functions = new IdentityFunctions(database);
   const tenancy = await functions.createTenancy(`${name}-${process.pid}`);
   const user = await functions.createUser(tenancy.id, 'user');
+  await functions.addAdministrator(tenancy.id, user.id);
   const key = makeApiKey();
   await functions.addApiKey(tenancy.id, user.id, key.prefix, key.digest);
   const agent = new Agent({ keepAlive: true, maxFreeSockets: Infinity });
