@@ -50,7 +50,6 @@ async function measure(tls) {
       TOWPATH_DATA_DIR: data,
       TOWPATH_PORT: '0',
       TOWPATH_STOMP_PORT: '0',
-      TOWPATH_STOMP_PORT: '0',
       TOWPATH_LOG_LEVEL: 'silent',
       ...(tls ? { TOWPATH_TLS_SELF_SIGNED: '1' } : {}),
     },

@@ -46,7 +46,6 @@ const pod = spawn(process.execPath, [path.resolve(import.meta.dirname, '../dist/
     TOWPATH_DATA_DIR: path.join(folder, 'pod'),
     TOWPATH_PORT: '0',
     TOWPATH_STOMP_PORT: '0',
-    TOWPATH_STOMP_PORT: '0',
   },
   stdio: ['ignore', 'pipe', 'inherit'],
 });
