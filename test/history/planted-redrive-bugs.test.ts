@@ -6,11 +6,11 @@ const MOVES = 'redrive_to_origin';
 const COPY = `
   insert into towpath.message (
     queue_id, consumer_group_id, id, visible_after, expire_after, created_at, dead_letter, dead_lettered_at,
-    delivered_at, receipt_number, delivery_count, delivery_limit, size_in_bytes, channel_id, properties, body
+    delivered_at, receipt_number, delivery_count, delivery_limit, size_in_bytes, channel_id, key_id, properties, body
   )
   select m.queue_id, m.consumer_group_id, nextval('towpath.message_id'), m.visible_after, m.expire_after, m.created_at,
     true, m.dead_lettered_at, m.delivered_at, m.receipt_number, m.delivery_count, m.delivery_limit, m.size_in_bytes,
-    m.channel_id, m.properties, m.body
+    m.channel_id, m.key_id, m.properties, m.body
   from towpath.message m
   where m.queue_id = redrive_to_origin.queue_id
     and m.consumer_group_id = redrive_to_origin.consumer_group_id
