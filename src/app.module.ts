@@ -44,6 +44,8 @@ import { ContentsController } from './messages/contents.controller.js';
 import { ContentsService } from './messages/contents.service.js';
 import { DeliveriesService } from './messages/deliveries.service.js';
 import { InFlightGate } from './messages/in-flight-gate.js';
+import { MergeCounts } from './messages/merging/merge-counts.js';
+import { MergedMessages } from './messages/merging/merged-messages.js';
 import { MessageRanges } from './messages/message-ranges.js';
 import { MessagesController } from './messages/messages.controller.js';
 import { MessagesService } from './messages/messages.service.js';
@@ -143,6 +145,8 @@ export class AppModule {
         WorkRequestsService,
         WorkRequestRunner,
         RedriveBatches,
+        MergeCounts,
+        MergedMessages,
         MessagesService,
         DeliveriesService,
         ContentsService,

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { MessageFunctions, type MessageRange, type ReceiptKey } from '../database/message-functions.js';
+import type { MessageRange, ReceiptKey } from '../database/message-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
 import { RateLimits } from '../limits/rate-limits.js';
@@ -9,6 +9,7 @@ import {
   type UpdatedMessage,
   type UpdateMessagesResult,
 } from './message.schemas.js';
+import { MergedMessages } from './merging/merged-messages.js';
 import { MessageRanges } from './message-ranges.js';
 import { deadReceipt, Receipts } from './receipts.js';
 import { WakeUps } from './waiting/wake-ups.js';
@@ -22,7 +23,7 @@ interface Update {
 @Injectable()
 export class DeliveriesService {
   constructor(
-    private readonly functions: MessageFunctions,
+    private readonly merged: MergedMessages,
     private readonly ranges: MessageRanges,
     private readonly receipts: Receipts,
     private readonly wakeUps: WakeUps,
@@ -87,7 +88,7 @@ export class DeliveriesService {
       return key instanceof ServiceError ? key : { ...key, visibilityInSeconds };
     });
     const good = read.filter(isGood);
-    const updated = good.length === 0 ? [] : await this.functions.update(range, good);
+    const updated = good.length === 0 ? [] : await this.merged.update(range, good);
     let next = 0;
     return read.map((entry) => {
       if (entry instanceof ServiceError) return entry;
@@ -101,7 +102,7 @@ export class DeliveriesService {
   private async deleteAll(range: MessageRange, receipts: readonly string[]): Promise<(ReceiptKey | ServiceError)[]> {
     const read = receipts.map((receipt) => this.receipts.read(range, receipt));
     const good = read.filter(isGood);
-    const deleted = good.length === 0 ? [] : await this.functions.delete(range, good);
+    const deleted = good.length === 0 ? [] : await this.merged.delete(range, good);
     let next = 0;
     return read.map((key) => (key instanceof ServiceError ? key : deleted[next++] === true ? key : deadReceipt()));
   }

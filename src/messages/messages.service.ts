@@ -16,9 +16,9 @@ import { StorageLimit } from '../limits/storage-limit.js';
 import { checkedRetryToken } from '../rest/conditions.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import type { Hold } from '../memory/memory-budget.js';
-import { ChannelTurns } from './channel-turns.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
+import { MergedMessages } from './merging/merged-messages.js';
 import { MessageRanges } from './message-ranges.js';
 import { maxMessageBytesOf } from './message-size.js';
 import { Receipts } from './receipts.js';
@@ -46,7 +46,7 @@ export class MessagesService {
     private readonly directory: QueueDirectory,
     private readonly ranges: MessageRanges,
     private readonly receipts: Receipts,
-    private readonly turns: ChannelTurns,
+    private readonly merged: MergedMessages,
     private readonly gate: InFlightGate,
     private readonly rates: RateLimits,
     private readonly storage: StorageLimit,
@@ -123,11 +123,7 @@ export class MessagesService {
     const { maxChannels } = this.configuration;
     const { queueId } = queue;
     const hasGroups = queue.capabilities.some(({ type }) => type === 'CONSUMER_GROUPS');
-    if (!mayRepeat(messages, retryToken)) {
-      return this.sealed.seal(queue, messages, hasGroups, (seal) =>
-        this.functions.put(queueId, messages, maxChannels, seal),
-      );
-    }
+    if (!mayRepeat(messages, retryToken)) return this.merged.put(queue, messages, hasGroups);
     const token = { retryToken, requestDigest: digestOf(messages) };
     const answers = await this.sealed.seal(queue, messages, hasGroups, (seal) =>
       this.functions.putOnce(queueId, messages, maxChannels, token, seal),
@@ -156,11 +152,11 @@ export class MessagesService {
     const request: ClaimRequest = {
       ...range,
       channelId,
-      afterChannelId: '',
       limit,
       visibilityInSeconds: query.visibilityInSeconds ?? null,
       deliveredTo: caller.userId,
       maxBytes: Math.min(MAX_RESPONSE_BYTES, limit * maxMessageBytesOf(queue, this.configuration.maxMessageBytes)),
+      signal,
       hold,
       acceptUnsealed: queue.acceptUnsealed,
     };
@@ -200,17 +196,12 @@ export class MessagesService {
     }
     const maxBytes = Math.floor(hold.bytes / JSON_PER_CONTENT_BYTE);
     for (let claims = 1; ; claims += 1) {
-      const messages = await this.functions.get({
-        ...range,
-        maxBytes,
-        afterChannelId: this.turns.lastServed(request),
-      });
+      const messages = await this.merged.get({ ...range, maxBytes });
       const [first] = messages;
       if (first === undefined) {
         hold.release();
         return null;
       }
-      if (request.channelId === null) this.turns.served(request, first.channelId);
       this.gate.delivered(request, messages.length);
       // Others who wait must know when these may be visible again.
       if (request.visibilityInSeconds !== 0) {
