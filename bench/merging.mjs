@@ -1,6 +1,6 @@
 // What merging brings: whole lives of messages (put, get, delete) over HTTP with an API key, sealed, on two pods of which
-// one merges and the other does not (TOWPATH_MERGING=off). Each pod is a process of its own and has a database of its own
-// on one embedded server, durable commits. Slices of the two alternate, so that whatever else the machine does meets
+// one merges and the other does not (TOWPATH_MERGING=off). Each pod is a process of its own and has an embedded server of
+// its own, so that their statements can be told apart; durable commits. Slices of the two alternate, so that whatever else the machine does meets
 // both; the ratio is the median of those of each pair. Ends by itself, in less than a minute.
 //
 //   npm run bench:merging        64 clients: one message at a time, the same with long polls, batches of 20
@@ -27,33 +27,23 @@ const SCENARIOS = [
 ].filter(({ name }) => name.includes(process.env.BENCH_ONLY ?? ''));
 
 const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
-const server = await startEmbeddedPostgres({
-  dataDirectory: path.join(folder, 'server'),
-  settings: { max_wal_size: '8GB' },
-});
 const sides = [];
 try {
-  const database = new Database(server.url, 2, 3000, () => undefined);
   say(`${machine()}; ${CLIENTS} clients, ${BYTES} bytes per message, slices of ${SLICE_MS} ms`);
-  for (const merging of ['on', 'off']) {
-    await database.run({ name: `create ${merging}`, text: `create database bench_${merging}` }, []);
-    sides.push(await startSide(merging));
-  }
-  for (const scenario of SCENARIOS) await compare(scenario, database);
-  await database.close();
+  for (const merging of ['on', 'off']) sides.push(await startSide(merging));
+  for (const scenario of SCENARIOS) await compare(scenario);
 } finally {
   for (const side of sides) await side.stop();
-  await server.stop();
   await rm(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
-async function compare({ name, batch, timeout }, database) {
+async function compare({ name, batch, timeout }) {
   for (const side of sides) {
     side.queue = await side.makeQueue(`${name.replaceAll(/\W/g, '-')}`);
     Object.assign(side, { lives: 0, perSecond: [], times: [] });
     // What the first requests compile and prepare is no part of it.
     await slice(side, batch, timeout);
-    Object.assign(side, { lives: 0, times: [], statements: await statementsOf(side, database) });
+    Object.assign(side, { lives: 0, times: [], commits: await commitsOf(side) });
   }
   const ratios = [];
   for (let round = 0; round < ROUNDS; round += 1) {
@@ -66,11 +56,11 @@ async function compare({ name, batch, timeout }, database) {
   }
   say(`${name} (load ${loadavg()[0].toFixed(1)}):`);
   for (const side of sides) {
-    const statements = (await statementsOf(side, database)) - side.statements;
+    const commits = (await commitsOf(side)) - side.commits;
     say(
       `  merging ${side.merging.padEnd(3)}  ${median(side.perSecond).toFixed(0)} lives/s; ` +
         `a life takes ${median(side.times).toFixed(1)} ms, p99 ${percentile(side.times, 0.99).toFixed(1)}; ` +
-        `${(statements / side.lives).toFixed(2)} commits per message`,
+        `${(commits / side.lives).toFixed(2)} commits per message`,
     );
   }
   say(
@@ -81,16 +71,16 @@ async function compare({ name, batch, timeout }, database) {
 }
 
 /** Backends report what they did once a second at most. */
-async function statementsOf(side, database) {
+async function commitsOf({ database }) {
   await new Promise((resolve) => setTimeout(resolve, 1200));
-  const [row] = await database.run(
+  const [{ commits }] = await database.run(
     {
-      name: 'statements',
-      text: 'select xact_commit::float8 as value from pg_stat_database where datname = $1',
+      name: 'commits',
+      text: 'select xact_commit::float8 as commits from pg_stat_database where datname = current_database()',
     },
-    [`bench_${side.merging}`],
+    [],
   );
-  return row.value;
+  return commits;
 }
 
 async function slice(side, batch, timeout) {
@@ -121,12 +111,15 @@ async function slice(side, batch, timeout) {
 
 async function startSide(merging) {
   const data = path.join(folder, `pod-${merging}`);
-  const url = new URL(server.url);
-  url.pathname = `/bench_${merging}`;
+  const server = await startEmbeddedPostgres({
+    dataDirectory: path.join(folder, `server-${merging}`),
+    settings: { max_wal_size: '8GB' },
+  });
+  const database = new Database(server.url, 1, 3000, () => undefined);
   const child = spawn(process.execPath, [...NODE_OPTIONS, path.resolve(import.meta.dirname, '../dist/main.js')], {
     env: {
       PATH: process.env.PATH,
-      DATABASE_URL: url.href,
+      DATABASE_URL: server.url,
       TOWPATH_DATA_DIR: data,
       TOWPATH_PORT: '0',
       TOWPATH_STOMP_PORT: '0',
@@ -142,6 +135,7 @@ async function startSide(merging) {
   return {
     merging,
     clients,
+    database,
     makeQueue: async (displayName) => {
       const details = { displayName, compartmentId, visibilityInSeconds: 300 };
       await client('POST', '/20210201/queues', JSON.stringify(details));
@@ -162,6 +156,8 @@ async function startSide(merging) {
       for (const each of clients) each.close();
       child.kill('SIGTERM');
       if (child.exitCode === null) await new Promise((resolve) => child.once('exit', resolve));
+      await database.close();
+      await server.stop();
     },
   };
 }

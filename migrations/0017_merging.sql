@@ -1,3 +1,5 @@
+-- oldest program: 6
+--
 -- Gets of several requests in one statement. Puts, updates and deletes need nothing new: their functions take any number
 -- of entries and answer each.
 
