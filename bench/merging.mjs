@@ -139,12 +139,16 @@ async function startSide(merging) {
     makeQueue: async (displayName) => {
       const details = { displayName, compartmentId, visibilityInSeconds: 300 };
       await client('POST', '/20210201/queues', JSON.stringify(details));
-      const { items } = await client('GET', `/20210201/queues?compartmentId=${compartmentId}&displayName=${displayName}`);
+      const { items } = await client(
+        'GET',
+        `/20210201/queues?compartmentId=${compartmentId}&displayName=${displayName}`,
+      );
       return items[0].id;
     },
     merged: async () => {
       const text = await client('GET', '/metrics');
-      const figure = (name, kind) => Number(new RegExp(`^${name}\\{kind="${kind}"\\} (\\S+)$`, 'm').exec(text)?.[1] ?? 0);
+      const figure = (name, kind) =>
+        Number(new RegExp(`^${name}\\{kind="${kind}"\\} (\\S+)$`, 'm').exec(text)?.[1] ?? 0);
       return ['put', 'get', 'delete']
         .map((kind) => {
           const mean = figure('towpath_merged_requests_sum', kind) / figure('towpath_merged_requests_count', kind);

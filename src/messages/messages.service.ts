@@ -19,6 +19,7 @@ import type { Hold } from '../memory/memory-budget.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message, PutMessages, PutMessagesDetails } from './message.schemas.js';
 import { MergedMessages } from './merging/merged-messages.js';
+import { TooManyWaiting } from './merging/request-merger.js';
 import { MessageRanges } from './message-ranges.js';
 import { maxMessageBytesOf } from './message-size.js';
 import { Receipts } from './receipts.js';
@@ -174,29 +175,33 @@ export class MessagesService {
     const giveBack = (messages: readonly DeliveredMessage[]): Promise<void> => this.giveBack(request, messages);
     // Whoever waits already comes first; a get that does not wait takes what it finds.
     if (timeoutMs === 0 || !this.rooms.hasWaiters(request)) {
-      const messages = await this.claim(request, true);
+      const messages = await this.claim(request, false);
       if (messages !== null && !signal.aborted) return messages;
       if (messages !== null) await giveBack(messages);
       if (timeoutMs === 0 || signal.aborted) return [];
     }
-    return this.rooms.wait(request, timeoutMs, signal, (each) => this.claim(each, false), giveBack);
+    return this.rooms.wait(request, timeoutMs, signal, (each) => this.claim(each, true), giveBack);
   }
 
   /**
    * Null: nothing can be had now. Where memory is short a get that has just come waits for it here, and fails with
-   * ServiceUnavailable in the end; for one that is parked the room looks again later, so that it is in time.
+   * ServiceUnavailable in the end; for one that is parked the room looks again later, so that it is in time. So it does
+   * where too many gets wait for the database, which a new one is told.
    */
-  private async claim(request: ClaimRequest, waitsForMemory: boolean): Promise<DeliveredMessage[] | null> {
+  private async claim(request: ClaimRequest, isParked: boolean): Promise<DeliveredMessage[] | null> {
     if (!this.gate.isOpen(request)) return null;
     const { hold, ...range } = request;
     const least = Math.min(request.maxBytes, SHORT_RESPONSE_BYTES) * JSON_PER_CONTENT_BYTE;
     if (hold.takeUpTo(request.maxBytes * JSON_PER_CONTENT_BYTE, least) === 0) {
-      if (!waitsForMemory) return null;
+      if (isParked) return null;
       await hold.take('claim', least);
     }
     const maxBytes = Math.floor(hold.bytes / JSON_PER_CONTENT_BYTE);
     for (let claims = 1; ; claims += 1) {
-      const messages = await this.merged.get({ ...range, maxBytes });
+      const messages = await this.merged.get({ ...range, maxBytes }).catch((error: unknown) => {
+        if (isParked && error instanceof TooManyWaiting) return [];
+        throw error;
+      });
       const [first] = messages;
       if (first === undefined) {
         hold.release();

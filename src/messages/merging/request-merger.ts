@@ -25,6 +25,17 @@ import type { MergeCounts, MergeKind } from './merge-counts.js';
 const IN_FLIGHT = 2;
 const RETRY_AFTER_SECONDS = 1;
 
+/** The request was not sent, because too many wait: a pod does not let them grow without end. */
+export class TooManyWaiting extends ServiceError {
+  constructor(kind: MergeKind) {
+    super(
+      'ServiceUnavailable',
+      `too many ${kind} requests of this queue wait for the database here at the moment; nothing was done: try again`,
+      { retryAfterSeconds: RETRY_AFTER_SECONDS },
+    );
+  }
+}
+
 /** How much of a statement a request is. */
 export interface Weight {
   /** Messages, or receipts. */
@@ -87,8 +98,8 @@ export class RequestMerger<Request, Answer> {
   }
 
   /**
-   * Has the request done, with others of the same key where there are some. Throws ServiceUnavailable where too many
-   * wait (nothing was sent), and what `run` throws.
+   * Has the request done, with others of the same key where there are some. Throws TooManyWaiting, and what `run`
+   * throws.
    */
   async submit(key: string, request: Request): Promise<Answer> {
     if (!this.bounds.merging) return this.alone(request);
@@ -100,11 +111,7 @@ export class RequestMerger<Request, Answer> {
       (lane.waiting.length > 0 && lane.waitingBytes + heldBytes > this.bounds.maxWaitingBytes)
     ) {
       this.counts.refused += 1;
-      throw new ServiceError(
-        'ServiceUnavailable',
-        `too many ${this.options.kind} requests of this queue wait for the database here at the moment; nothing was done: try again`,
-        { retryAfterSeconds: RETRY_AFTER_SECONDS },
-      );
+      throw new TooManyWaiting(this.options.kind);
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     lane.waiting.push({ request, weight, heldBytes, resolve, reject });
