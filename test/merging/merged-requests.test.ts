@@ -26,6 +26,8 @@ function valueOf<Value>(outcome: Outcome<Value>): Value {
   return outcome.value;
 }
 
+const inChannel = (channelId: string) => ({ content: channelId, metadata: { channelId } });
+
 describe('requests that come together', () => {
   let pods: TestPods;
   let pod: Pod;
@@ -46,7 +48,7 @@ describe('requests that come together', () => {
   });
   afterEach(() => {
     jest.restoreAllMocks();
-    expect(pod.app.get(MergeCounts).waiting).toBe(0);
+    if (pod.app.get(MergeCounts).waiting !== 0) throw new Error('requests are left waiting');
   });
   afterAll(async () => {
     client.close();
@@ -117,7 +119,6 @@ describe('requests that come together', () => {
 
   it('do not fail with one that is bad, and it is all or none by itself', async () => {
     const id = await makeQueue();
-    const inChannel = (channelId: string) => ({ content: channelId, metadata: { channelId } });
     await put(id, [inChannel('a')]);
     const outcomes = await Promise.all(
       [
@@ -216,7 +217,7 @@ describe('requests that come together', () => {
       get(id, {}, { by: { ...caller, userId: 'ocid1.user.oc1..other' } }),
     ]);
     expect(answers.map(({ length }) => length)).toEqual(Array(8).fill(1));
-    expect(statements.get.toSorted()).toEqual([1, 1, 1, 1, 2, 2]);
+    expect(statements.get.toSorted((a, b) => a - b)).toEqual([1, 1, 1, 1, 2, 2]);
     const [row] = await pods.test.sql<{ count: number }>(
       `select count(*) from towpath.message where delivered_to = 'ocid1.user.oc1..other'`,
     );
@@ -284,7 +285,7 @@ describe('requests that come together', () => {
       ),
     ]);
     expect(extended.map(codeOf)).toEqual(['done', 'NotAuthorizedOrNotFound', 'InvalidParameter', 'done']);
-    expect(valueOf(extended[3]!)).toMatchObject({
+    expect(valueOf(extended[3])).toMatchObject({
       clientFailures: 1,
       entries: [{ id: d!.id }, { errorCode: 404 }, { id: b!.id }],
     });
@@ -296,7 +297,7 @@ describe('requests that come together', () => {
       settled(deletions().deleteMany(caller, id, undefined, [e!.receipt, f!.receipt, a!.receipt])),
     ]);
     expect(deleted.map(codeOf)).toEqual(['done', 'NotAuthorizedOrNotFound', 'done']);
-    expect(valueOf(deleted[2]!)).toMatchObject({ clientFailures: 1, entries: [{}, { errorCode: 404 }, {}] });
+    expect(valueOf(deleted[2])).toMatchObject({ clientFailures: 1, entries: [{}, { errorCode: 404 }, {}] });
     expect(statements.delete).toEqual([3]);
     expect((await rows(id)).map((row) => row.id)).toEqual([b!.id, d!.id]);
   });

@@ -37,13 +37,13 @@ const getRequest = fc.record({
 });
 const receipts = (kind: 'update' | 'delete') =>
   fc.record({ kind: fc.constant(kind), picks: fc.array(fc.nat(12), { minLength: 1, maxLength: 4 }) });
-const together = <Each extends Request>(request: fc.Arbitrary<Each>): fc.Arbitrary<Request[]> =>
-  fc.array(request as fc.Arbitrary<Request>, { minLength: 1, maxLength: 8 });
+const several = (request: fc.Arbitrary<Request>): fc.Arbitrary<Request[]> =>
+  fc.array(request, { minLength: 1, maxLength: 8 });
 const round = fc.oneof(
-  { weight: 3, arbitrary: together(putRequest) },
-  { weight: 3, arbitrary: together(getRequest) },
-  { weight: 1, arbitrary: together(receipts('update')) },
-  { weight: 1, arbitrary: together(receipts('delete')) },
+  { weight: 3, arbitrary: several(putRequest) },
+  { weight: 3, arbitrary: several(getRequest) },
+  { weight: 1, arbitrary: several(receipts('update')) },
+  { weight: 1, arbitrary: several(receipts('delete')) },
 );
 
 describe('merged requests', () => {
