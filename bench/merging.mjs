@@ -125,12 +125,14 @@ async function startSide(merging) {
       TOWPATH_STOMP_PORT: '0',
       TOWPATH_LOG_LEVEL: process.env.BENCH_LOG_LEVEL ?? 'warn',
       TOWPATH_MERGING: merging,
+      // However slow the machine is.
+      TOWPATH_DATABASE_WAIT_SECONDS: '30',
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const { port } = new URL(await started(child));
   const { apiKey, compartmentId } = JSON.parse(await readFile(path.join(data, 'credentials.json'), 'utf8'));
-  const clients = await Promise.all(Array.from({ length: CLIENTS }, () => openClient(Number(port), apiKey)));
+  const clients = Array.from({ length: CLIENTS }, () => openClient(Number(port), apiKey));
   const [client] = clients;
   return {
     merging,
@@ -179,27 +181,37 @@ function started(child) {
 }
 
 /** One connection with one request at a time, and as little work of its own as it can have. */
-async function openClient(port, apiKey) {
-  const socket = connect(port, '127.0.0.1');
-  socket.setNoDelay(true);
-  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+function openClient(port, apiKey) {
+  let socket = null;
   let received = Buffer.alloc(0);
   let settle = null;
-  socket.on('data', (chunk) => {
-    received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
-    const end = received.indexOf('\r\n\r\n');
-    if (end < 0) return;
-    const head = received.toString('latin1', 0, end);
-    const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
-    if (received.length < end + 4 + length) return;
-    const text = received.toString('utf8', end + 4, end + 4 + length);
-    received = Buffer.alloc(0);
-    settle(Number(head.slice(9, 12)), text);
-  });
+  const open = () => {
+    const opened = connect({ port, host: '127.0.0.1', noDelay: true });
+    opened.on('data', (chunk) => {
+      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+      const end = received.indexOf('\r\n\r\n');
+      if (end < 0) return;
+      const head = received.toString('latin1', 0, end);
+      const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
+      if (received.length < end + 4 + length) return;
+      const text = received.toString('utf8', end + 4, end + 4 + length);
+      received = Buffer.alloc(0);
+      // What comes without a request tells that the connection was idle for too long.
+      settle?.(Number(head.slice(9, 12)), text);
+      settle = null;
+    });
+    opened.on('error', () => undefined);
+    opened.on('close', () => {
+      if (socket === opened) socket = null;
+      settle?.(0, 'the connection was closed');
+    });
+    return opened;
+  };
   const client = (method, target, body = '') =>
     new Promise((resolve, reject) => {
+      socket ??= open();
       settle = (status, text) => {
-        if (status < 300) resolve(text.startsWith('{') ? JSON.parse(text) : text);
+        if (status >= 200 && status < 300) resolve(text.startsWith('{') ? JSON.parse(text) : text);
         else reject(new Error(`${method} ${target}: ${status} ${text}`));
       };
       const type = body === '' ? '' : 'content-type: application/json\r\n';
@@ -207,6 +219,6 @@ async function openClient(port, apiKey) {
         `${method} ${target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${apiKey}\r\n${type}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
       );
     });
-  client.close = () => socket.destroy();
+  client.close = () => socket?.destroy();
   return client;
 }

@@ -134,6 +134,23 @@ describe('requests that come together', () => {
     expect(await rows(id)).toHaveLength(4);
   });
 
+  it('are sealed with one data key, and once more where it was replaced just then', async () => {
+    const id = await makeQueue();
+    // By SQL, so that the pod does not know of it.
+    await pods.test.sql('select from towpath.rotate_data_key($1, $2)', [caller.tenancyId, id]);
+    const calls = jest.spyOn(pod.app.get(MessageFunctions), 'put');
+    const answers = await Promise.all(Array.from({ length: 6 }, (_, index) => put(id, [{ content: `${index}` }])));
+    expect(new Set(answers.flat()).size).toBe(6);
+    expect([statements.put, calls.mock.calls.length]).toEqual([[6], 2]);
+    const keys = await pods.test.sql<{ keys: number }>(
+      `select count(distinct m.key_id) as keys from towpath.message m join towpath.queue q on q.id = m.queue_id
+       where q.ocid = $1`,
+      [id],
+    );
+    expect(keys).toEqual([{ keys: 1 }]);
+    expect((await get(id, { limit: 20 })).map(({ content }) => content)).toEqual(['0', '1', '2', '3', '4', '5']);
+  });
+
   it('do not meet one whose delay is too long', async () => {
     const id = await makeQueue({ retentionInSeconds: 60 });
     const puts = [put(id, [{ content: 'good' }]), put(id, [{ content: 'bad', delayInSeconds: 60 }])];
