@@ -9,7 +9,7 @@ import type { Message, PutMessagesDetails } from '../../src/messages/message.sch
 import { MessagesService } from '../../src/messages/messages.service.js';
 import { toServiceError } from '../../src/errors/catalogue.js';
 import type { Pod } from '../../src/app.js';
-import { until } from '../pods/support.js';
+import { until, untilParked } from '../pods/support.js';
 import { Client, expectError } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 
@@ -266,6 +266,26 @@ describe('requests that come together', () => {
     expect(both).toEqual([[], []]);
     expect((await rows(id)).at(-1)).toEqual({ id: ids[2], delivery_count: 0, receipt_number: 2 });
     expect(await get(id, {})).toMatchObject([{ id: ids[2], deliveryCount: 1 }]);
+  });
+
+  it('are served together where they wait, one message each, and none to who has gone', async () => {
+    const id = await makeQueue();
+    const gone = new AbortController();
+    const waiting = Array.from({ length: 40 }, (_, index) =>
+      get(id, { timeoutInSeconds: 30 }, index === 5 ? { signal: gone.signal } : {}),
+    );
+    await untilParked(pod, 40);
+    gone.abort();
+    await untilParked(pod, 39);
+    statements.get = [];
+    const contents = Array.from({ length: 13 }, (_, index) => ({ content: `${index}` }));
+    const ids = (await Promise.all([put(id, contents), put(id, contents), put(id, contents)])).flat();
+    const answers = await Promise.all(waiting);
+    expect(answers.map(({ length }) => length)).toEqual(waiting.map((_, index) => (index === 5 ? 0 : 1)));
+    // First come, first served.
+    expect(answers.flat().map((message) => message.id)).toEqual(ids);
+    // 1, 2, 4, … at once; one by one it would be 39.
+    expect(statements.get.length).toBeLessThan(20);
   });
 
   it('have answers of their own size, and what fits into none goes back', async () => {

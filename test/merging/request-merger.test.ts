@@ -20,7 +20,7 @@ interface Statement {
 function setUp({
   bounds = {},
   ...options
-}: Partial<Options> & { bounds?: { merging?: boolean; requests?: number; bytes?: number } } = {}) {
+}: Partial<Options> & { bounds?: { merging?: boolean; requests?: number; bytes?: number; waitMs?: number } } = {}) {
   const statements: Statement[] = [];
   const counts = new MergeCounts();
   const merger = new RequestMerger<string, string>(
@@ -41,6 +41,7 @@ function setUp({
       merging: bounds.merging ?? true,
       maxWaitingRequests: bounds.requests ?? 1000,
       maxWaitingBytes: bounds.bytes ?? 100_000,
+      databaseWaitMs: bounds.waitMs ?? 60_000,
     },
     counts,
   );
@@ -179,6 +180,25 @@ describe('a statement that fails', () => {
     expect(await error).toMatchObject({ code: 'TP4LE' });
     await turn();
     expect(sent()).toEqual([['a']]);
+  });
+
+  it.each([
+    [0, ['c', 'd']],
+    [60_000, []],
+  ])('fails those with it who have waited for the database for as long (%s ms)', async (waitMs, failed) => {
+    const { statements, submit, counts } = setUp({ bounds: { waitMs }, most: { entries: 1, bytes: 1000 } });
+    const outcomes = ['a', 'b', 'c', 'd'].map((request) => submit(request).catch((error: unknown) => error));
+    await turn();
+    const away = new ServiceError('ServiceUnavailable', 'away');
+    statements[0]!.fail(away);
+    await turn();
+    for (let index = 1; index < 4; index += 1) {
+      statements[index]?.answer();
+      await turn();
+    }
+    const expected = ['c', 'd'].map((request) => (failed.includes(request) ? away : request.toUpperCase()));
+    expect(await Promise.all(outcomes)).toEqual([away, 'B', ...expected]);
+    expect(counts.waiting).toBe(0);
   });
 
   it('answers nobody where it has too few answers', async () => {

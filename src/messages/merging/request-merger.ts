@@ -51,6 +51,8 @@ export interface MergeBounds {
   readonly maxWaitingRequests: number;
   /** What they may hold. */
   readonly maxWaitingBytes: number;
+  /** How long a statement waits for a connection, and so a request for a database that is away. */
+  readonly databaseWaitMs: number;
 }
 
 export interface MergerOptions<Request, Answer> {
@@ -70,6 +72,7 @@ interface Waiting<Request, Answer> {
   readonly request: Request;
   readonly weight: Weight;
   readonly heldBytes: number;
+  readonly since: number;
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -114,7 +117,7 @@ export class RequestMerger<Request, Answer> {
       throw new TooManyWaiting(this.options.kind);
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    lane.waiting.push({ request, weight, heldBytes, resolve, reject });
+    lane.waiting.push({ request, weight, heldBytes, since: performance.now(), resolve, reject });
     lane.waitingBytes += heldBytes;
     this.counts.waiting += 1;
     this.schedule(lane);
@@ -142,7 +145,7 @@ export class RequestMerger<Request, Answer> {
       const batch = this.take(lane);
       if (batch.length === 0) break;
       lane.inFlight += 1;
-      void this.send(batch).finally(() => {
+      void this.send(lane, batch).finally(() => {
         lane.inFlight -= 1;
         this.start(lane);
       });
@@ -177,13 +180,25 @@ export class RequestMerger<Request, Answer> {
   }
 
   /** Settles every request of the batch, and never fails itself. */
-  private async send(batch: readonly Waiting<Request, Answer>[]): Promise<void> {
+  private async send(lane: Lane<Request, Answer>, batch: readonly Waiting<Request, Answer>[]): Promise<void> {
     try {
       const answers = await this.run(batch.map(({ request }) => request));
       for (const [index, { resolve }] of batch.entries()) resolve(answers[index] as Answer);
     } catch (error) {
       if (batch.length > 1 && isRefusedByDatabase(error)) await this.separate(batch);
       else for (const { reject } of batch) reject(error);
+      if (error instanceof ServiceError && error.code === 'ServiceUnavailable') this.giveUp(lane, error);
+    }
+  }
+
+  /** The database is away: who has waited for it as long as the statement has need not wait for the next one to fail. */
+  private giveUp(lane: Lane<Request, Answer>, error: ServiceError): void {
+    const before = performance.now() - this.bounds.databaseWaitMs;
+    const count = lane.waiting.findIndex(({ since }) => since > before);
+    for (const { heldBytes, reject } of lane.waiting.splice(0, count < 0 ? lane.waiting.length : count)) {
+      lane.waitingBytes -= heldBytes;
+      this.counts.waiting -= 1;
+      reject(error);
     }
   }
 
