@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { ServiceError } from '../../src/errors/service-error.js';
 import { MergeCounts } from '../../src/messages/merging/merge-counts.js';
@@ -105,6 +106,24 @@ describe('merging', () => {
     }
     await answers;
     expect(sent()).toEqual([['a', 'b', 'c'], ['d', 'eeeeeeeee'], ['f'], ['ggggggggggggggg'], ['h']]);
+  });
+
+  it('is done in the context of the one that waits longest, and of each where they are tried alone', async () => {
+    const callers = new AsyncLocalStorage<string>();
+    const seen: (string | undefined)[] = [];
+    const { submit } = setUp({
+      run: async (requests) => {
+        seen.push(callers.getStore());
+        await turn();
+        if (requests.length > 2) throw refusal();
+        return requests.map((request) => request.toUpperCase());
+      },
+    });
+    const by = (caller: string, request: string): Promise<string> => callers.run(caller, () => submit(request));
+    const first = [by('ana', 'a'), by('ben', 'b'), by('cleo', 'c')];
+    await turn();
+    await Promise.all([...first, by('dan', 'd'), by('ana', 'e')]);
+    expect(seen.map(String).join(' ')).toMatch(/^ana (?=.*dan)(?=.*ana.*ben.*cleo)\w+( \w+){3}$/);
   });
 
   it('is no merging where it is turned off', async () => {

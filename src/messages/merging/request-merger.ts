@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { isRefusedByDatabase } from '../../errors/catalogue.js';
 import { ServiceError } from '../../errors/service-error.js';
 import type { MergeCounts, MergeKind } from './merge-counts.js';
@@ -73,6 +74,8 @@ interface Waiting<Request, Answer> {
   readonly weight: Weight;
   readonly heldBytes: number;
   readonly since: number;
+  /** Runs what is done for it in its own asynchronous context, which may say for whom that is. */
+  readonly within: <Result>(act: () => Result) => Result;
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -117,7 +120,8 @@ export class RequestMerger<Request, Answer> {
       throw new TooManyWaiting(this.options.kind);
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    lane.waiting.push({ request, weight, heldBytes, since: performance.now(), resolve, reject });
+    const since = performance.now();
+    lane.waiting.push({ request, weight, heldBytes, since, within: AsyncLocalStorage.snapshot(), resolve, reject });
     lane.waitingBytes += heldBytes;
     this.counts.waiting += 1;
     this.schedule(lane);
@@ -143,12 +147,16 @@ export class RequestMerger<Request, Answer> {
   private start(lane: Lane<Request, Answer>): void {
     while (lane.inFlight < IN_FLIGHT) {
       const batch = this.take(lane);
-      if (batch.length === 0) break;
+      const [first] = batch;
+      if (first === undefined) break;
       lane.inFlight += 1;
-      void this.send(lane, batch).finally(() => {
-        lane.inFlight -= 1;
-        this.start(lane);
-      });
+      // On the account of the one that has waited longest.
+      void first
+        .within(() => this.send(lane, batch))
+        .finally(() => {
+          lane.inFlight -= 1;
+          this.start(lane);
+        });
     }
     if (lane.inFlight === 0 && lane.waiting.length === 0 && !lane.isScheduled) this.lanes.delete(lane.key);
   }
@@ -204,9 +212,9 @@ export class RequestMerger<Request, Answer> {
 
   private async separate(batch: readonly Waiting<Request, Answer>[]): Promise<void> {
     this.counts.separated += batch.length;
-    for (const { request, resolve, reject } of batch) {
+    for (const { request, within, resolve, reject } of batch) {
       try {
-        resolve(await this.alone(request));
+        resolve(await within(() => this.alone(request)));
       } catch (error) {
         reject(error);
       }
