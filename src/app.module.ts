@@ -15,6 +15,7 @@ import { Database } from './database/database.js';
 import { ConsumerGroupFunctions } from './database/consumer-group-functions.js';
 import { RedriveBatches } from './dead-letters/redrive-batches.js';
 import { EncryptionFunctions } from './database/encryption-functions.js';
+import { IdentityAdminFunctions } from './database/identity-admin-functions.js';
 import { LimitFunctions } from './database/limit-functions.js';
 import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
@@ -22,6 +23,7 @@ import { MessageFunctions } from './database/message-functions.js';
 import { Notifications } from './database/notifications.js';
 import { PeekFunctions } from './database/peek-functions.js';
 import { RedriveFunctions } from './database/redrive-functions.js';
+import { PolicyFunctions } from './database/policy-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
@@ -31,8 +33,17 @@ import { MasterKeys } from './encryption/master-keys.js';
 import { SealedMessages } from './encryption/sealed-messages.js';
 import { TokenSeal } from './encryption/token-seal.js';
 import { ErrorFilter } from './errors/error.filter.js';
+import { FairTurns } from './fairness/fair-turns.js';
 import { AuthenticationGuard } from './identity/authentication.guard.js';
 import { IdentityModule } from './identity/identity.module.js';
+import { CallerConnections } from './limits/caller-connections.js';
+import { Revocations } from './identity/revocations.js';
+import { CompartmentsController } from './identity-admin/compartments.controller.js';
+import { CredentialsController } from './identity-admin/credentials.controller.js';
+import { CredentialsService } from './identity-admin/credentials.service.js';
+import { GroupsController } from './identity-admin/groups.controller.js';
+import { IdentityService } from './identity-admin/identity.service.js';
+import { UsersController } from './identity-admin/users.controller.js';
 import { LivePods } from './limits/live-pods.js';
 import { RateLimits } from './limits/rate-limits.js';
 import { Refusals } from './limits/refusals.js';
@@ -58,9 +69,14 @@ import { HealthController } from './operations/health.controller.js';
 import { MetricsController } from './operations/metrics.controller.js';
 import { Metrics } from './operations/metrics.js';
 import { Readiness } from './operations/readiness.js';
+import { Access } from './policies/access.js';
+import { TenancyPermissionGuard } from './policies/tenancy-permission.guard.js';
+import { PoliciesController } from './policies/policies.controller.js';
+import { PoliciesService } from './policies/policies.service.js';
 import { QueueDirectory } from './queues/queue-directory.js';
 import { QueuesController } from './queues/queues.controller.js';
 import { QueuesService } from './queues/queues.service.js';
+import { CallerLimitsGuard } from './rest/caller-limits.guard.js';
 import { ContractPipe } from './rest/contract.pipe.js';
 import { JsonLines } from './rest/json-lines.js';
 import { Connections } from './rest/connections.js';
@@ -78,6 +94,7 @@ export interface Foundations {
   readonly seal: TokenSeal;
   readonly memory: MemoryBudget;
   readonly connections: Connections;
+  readonly turns: FairTurns;
   /** Null: the pod speaks no TLS. */
   readonly certificate: ServerCertificate | null;
   readonly masterKeys: MasterKeys;
@@ -86,7 +103,8 @@ export interface Foundations {
 @Module({})
 class FoundationsModule {
   static of(foundations: Foundations): DynamicModule {
-    const { configuration, database, notifications, seal, memory, connections, certificate, masterKeys } = foundations;
+    const { configuration, database, notifications, seal, memory, connections, turns, certificate, masterKeys } =
+      foundations;
     const providers = [
       { provide: CONFIGURATION, useValue: configuration },
       { provide: Database, useValue: database },
@@ -94,6 +112,7 @@ class FoundationsModule {
       { provide: TokenSeal, useValue: seal },
       { provide: MemoryBudget, useValue: memory },
       { provide: Connections, useValue: connections },
+      { provide: FairTurns, useValue: turns },
       { provide: SERVER_CERTIFICATE, useValue: certificate },
       { provide: MasterKeys, useValue: masterKeys },
       PublicEndpoint,
@@ -108,6 +127,9 @@ class FoundationsModule {
       LimitFunctions,
       AuditFunctions,
       EncryptionFunctions,
+      IdentityAdminFunctions,
+      PolicyFunctions,
+      Access,
       QueueDirectory,
       WakeUps,
       PageTokens,
@@ -132,11 +154,18 @@ export class AppModule {
         ExportController,
         DeadLettersController,
         AuditController,
+        CompartmentsController,
+        UsersController,
+        CredentialsController,
+        GroupsController,
+        PoliciesController,
         HealthController,
         MetricsController,
       ],
       providers: [
         { provide: APP_GUARD, useExisting: AuthenticationGuard },
+        { provide: APP_GUARD, useClass: CallerLimitsGuard },
+        { provide: APP_GUARD, useClass: TenancyPermissionGuard },
         { provide: APP_PIPE, useClass: ContractPipe },
         { provide: APP_FILTER, useClass: ErrorFilter },
         QueuesService,
@@ -156,12 +185,17 @@ export class AppModule {
         AuditService,
         RefusalRecorder,
         JsonLines,
+        IdentityService,
+        CredentialsService,
+        Revocations,
+        PoliciesService,
         Receipts,
         ChannelTurns,
         InFlightGate,
         WaitingRooms,
         LivePods,
         Refusals,
+        CallerConnections,
         RateLimits,
         StorageLimit,
         DataKeys,

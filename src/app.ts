@@ -11,6 +11,7 @@ import type { Configuration } from './config/environment.js';
 import { PublicEndpoint } from './config/public-endpoint.js';
 import { Database } from './database/database.js';
 import { EncryptionFunctions } from './database/encryption-functions.js';
+import { FairTurns } from './fairness/fair-turns.js';
 import { IdentityFunctions } from './database/identity-functions.js';
 import { migrate } from './database/migrator.js';
 import { Notifications } from './database/notifications.js';
@@ -83,7 +84,17 @@ export async function startPod(
     });
     const seal = new TokenSeal(secret);
     const connections = new Connections(configuration.maxConnections);
-    const foundations = { configuration, database, notifications, seal, memory, connections, certificate, masterKeys };
+    const foundations = {
+      configuration,
+      database,
+      notifications,
+      seal,
+      memory,
+      connections,
+      turns: new FairTurns(),
+      certificate,
+      masterKeys,
+    };
     const running = await buildApp(foundations, logger);
     app = running;
     await notifications.start();

@@ -15,6 +15,10 @@ const integer = number(/^-?\d{1,15}$/, 'an integer');
 const decimal = number(/^-?\d{1,15}(\.\d{1,15})?$/, 'a number');
 const port = integer(0, 65535);
 const flag = z.enum(['0', '1'], { error: 'must be 1 or 0' }).default('0');
+/** Public keys are fetched from there: over https, or from this machine. */
+export const isTrustworthyUrl = (url: string): boolean =>
+  URL.canParse(url) &&
+  /^(?:https:\/\/[^?#]+|http:\/\/(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?(?:\/[^?#]*)?)$/.test(url);
 /** Exactly as browsers write it: scheme, host, and a port that is not the scheme's. */
 const isOrigin = (text: string): boolean =>
   /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text;
@@ -57,6 +61,14 @@ const environmentSchema = z.object({
       error: 'must be origins with commas between them, such as https://console.example.com,http://localhost:3000',
     })
     .optional(),
+  TOWPATH_OIDC_ISSUER: z
+    .string()
+    .refine(isTrustworthyUrl, { error: 'must look like https://login.example.com, exactly as tokens have it in iss' })
+    .optional(),
+  TOWPATH_OIDC_AUDIENCE: z.string().optional(),
+  TOWPATH_OIDC_TENANCY: z.string().default('towpath'),
+  TOWPATH_OIDC_USER_CLAIM: z.string().default('sub'),
+  TOWPATH_OIDC_GROUPS_CLAIM: z.string().optional(),
   TOWPATH_MAX_CONNECTIONS: integer(1, 1000000).default(16384),
   TOWPATH_LOG_LEVEL: z.enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(', ')}` }).default('info'),
   TOWPATH_POOL_SIZE: integer(2, 200).default(10),
@@ -73,6 +85,12 @@ const environmentSchema = z.object({
   TOWPATH_MAX_QUEUE_BYTES: integer(1, 100000000000000).optional(),
   TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND: integer(1, 1000000).optional(),
   TOWPATH_MAX_QUEUE_BYTES_PER_SECOND: integer(1, 10000000000).optional(),
+  TOWPATH_MAX_TENANCY_QUEUES: integer(1, 1000000).optional(),
+  TOWPATH_MAX_TENANCY_BYTES: integer(1, 100000000000000).optional(),
+  TOWPATH_MAX_TENANCY_REQUESTS_PER_SECOND: integer(1, 10000000).optional(),
+  TOWPATH_MAX_TENANCY_BYTES_PER_SECOND: integer(1, 100000000000).optional(),
+  TOWPATH_MAX_TENANCY_CONNECTIONS: integer(1, 1000000).optional(),
+  TOWPATH_MAX_USER_CONNECTIONS: integer(1, 1000000).optional(),
   TOWPATH_AUDIT_RETENTION_DAYS: integer(1, 36500).default(90),
   TOWPATH_SEALING: z.enum(SEALING, { error: `must be one of ${SEALING.join(', ')}` }).default('on'),
   TOWPATH_MASTER_KEY: z.string().optional(),
@@ -114,6 +132,16 @@ export interface Configuration {
   readonly proxyHops: number;
   /** Web pages of these origins may call the service from a browser. */
   readonly corsOrigins: readonly string[];
+  /** Whose bearer tokens are taken, besides API keys; null: nobody's. */
+  readonly oidcIssuer: string | null;
+  /** What tokens must be made for. */
+  readonly oidcAudience: string | null;
+  /** The name of the tenancy to which the users of the issuer belong. */
+  readonly oidcTenancy: string;
+  /** The claim that has the name of the user. */
+  readonly oidcUserClaim: string;
+  /** The claim that has the names of the user's groups; null: they are those of the user in the database, who must exist. */
+  readonly oidcGroupsClaim: string | null;
   readonly maxConnections: number;
   readonly logLevel: string;
   readonly poolSize: number;
@@ -141,6 +169,18 @@ export interface Configuration {
   readonly maxQueueRequestsPerSecond: number | null;
   /** In and out of a queue, each for itself, on all pods together; null: any amount. */
   readonly maxQueueBytesPerSecond: number | null;
+  /** Of a tenancy, those that are being deleted aside; null: any number. */
+  readonly maxTenancyQueues: number | null;
+  /** What all queues of a tenancy may store together; null: any amount. */
+  readonly maxTenancyBytes: number | null;
+  /** Of a tenancy, all operations together, on all pods together; null: any number. */
+  readonly maxTenancyRequestsPerSecond: number | null;
+  /** In and out of all queues of a tenancy, each for itself, on all pods together; null: any amount. */
+  readonly maxTenancyBytesPerSecond: number | null;
+  /** Connections on which a tenancy makes requests, on all pods together; null: any number. */
+  readonly maxTenancyConnections: number | null;
+  /** The same of one user. */
+  readonly maxUserConnections: number | null;
   /** How long audit events are kept. */
   readonly auditRetentionDays: number;
   /** `off`: what is put is not sealed. `required`: moreover, what is not sealed is not delivered. */
@@ -205,6 +245,11 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     tlsSelfSigned: values.TOWPATH_TLS_SELF_SIGNED === '1',
     proxyHops: values.TOWPATH_BEHIND_PROXY,
     corsOrigins: values.TOWPATH_CORS_ORIGINS ?? [],
+    oidcIssuer: values.TOWPATH_OIDC_ISSUER ?? null,
+    oidcAudience: values.TOWPATH_OIDC_AUDIENCE ?? null,
+    oidcTenancy: values.TOWPATH_OIDC_TENANCY,
+    oidcUserClaim: values.TOWPATH_OIDC_USER_CLAIM,
+    oidcGroupsClaim: values.TOWPATH_OIDC_GROUPS_CLAIM ?? null,
     maxConnections: values.TOWPATH_MAX_CONNECTIONS,
     logLevel: values.TOWPATH_LOG_LEVEL,
     poolSize: values.TOWPATH_POOL_SIZE,
@@ -221,6 +266,12 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     maxQueueBytes: values.TOWPATH_MAX_QUEUE_BYTES ?? null,
     maxQueueRequestsPerSecond: values.TOWPATH_MAX_QUEUE_REQUESTS_PER_SECOND ?? null,
     maxQueueBytesPerSecond: values.TOWPATH_MAX_QUEUE_BYTES_PER_SECOND ?? null,
+    maxTenancyQueues: values.TOWPATH_MAX_TENANCY_QUEUES ?? null,
+    maxTenancyBytes: values.TOWPATH_MAX_TENANCY_BYTES ?? null,
+    maxTenancyRequestsPerSecond: values.TOWPATH_MAX_TENANCY_REQUESTS_PER_SECOND ?? null,
+    maxTenancyBytesPerSecond: values.TOWPATH_MAX_TENANCY_BYTES_PER_SECOND ?? null,
+    maxTenancyConnections: values.TOWPATH_MAX_TENANCY_CONNECTIONS ?? null,
+    maxUserConnections: values.TOWPATH_MAX_USER_CONNECTIONS ?? null,
     auditRetentionDays: values.TOWPATH_AUDIT_RETENTION_DAYS,
     sealing: values.TOWPATH_SEALING,
     masterKey: values.TOWPATH_MASTER_KEY ?? null,

@@ -10,7 +10,7 @@ import { ConfigurationError, speaksTls, type Configuration } from './environment
 export type StartCheck = (configuration: Configuration) => string | null;
 
 /** Settings that do not fit together, in any mode. */
-export const CHECKS: readonly StartCheck[] = [certificateHasKey, clientCaHasTls, oneCertificate];
+export const CHECKS: readonly StartCheck[] = [certificateHasKey, clientCaHasTls, oneCertificate, issuerHasAudience];
 
 /**
  * What is for trying out only. A feature that must not run with its development defaults adds its check here: all of
@@ -63,6 +63,13 @@ function oneCertificate({ tlsSelfSigned, tlsCertFile, tlsKeyFile }: Configuratio
   return tlsSelfSigned && (tlsCertFile !== null || tlsKeyFile !== null)
     ? 'TOWPATH_TLS_SELF_SIGNED=1 makes a certificate, and TOWPATH_TLS_CERT_FILE names one: take one of the two'
     : null;
+}
+
+function issuerHasAudience({ oidcIssuer, oidcAudience }: Configuration): string | null {
+  if ((oidcIssuer === null) === (oidcAudience === null)) return null;
+  return oidcIssuer === null
+    ? 'TOWPATH_OIDC_AUDIENCE is set, but not TOWPATH_OIDC_ISSUER: set both, or neither'
+    : 'TOWPATH_OIDC_ISSUER is set, but not TOWPATH_OIDC_AUDIENCE, so that tokens made for other services would be taken: set it to what the issuer puts into aud for this one';
 }
 
 function ownDatabase({ databaseUrl, allowEmbedded }: Configuration): string | null {

@@ -36,7 +36,7 @@ export class ConsumerGroupsController {
     description:
       'It gets what is put from now on, as far as its filter takes it, and has deliveries and dead letters of its own. ' +
       'The queue must have the capability CONSUMER_GROUPS.',
-    permission: 'manage queues',
+    permission: 'manage consumer-groups',
     success: { status: 202, description: 'The group is created. No body.', headers: WORK_REQUEST_HEADER },
     errors: ['InvalidatedRetryToken', 'IncorrectState', 'PayloadTooLarge', 'UnsupportedMediaType'],
     headers: RETRY_TOKEN_HEADER,
@@ -54,7 +54,7 @@ export class ConsumerGroupsController {
   @Operation({
     id: 'getConsumerGroup',
     summary: 'Reads a consumer group',
-    permission: 'read queues',
+    permission: 'read consumer-groups',
     success: {
       status: 200,
       description: 'The consumer group.',
@@ -76,7 +76,7 @@ export class ConsumerGroupsController {
   @Operation({
     id: 'listConsumerGroups',
     summary: 'Lists consumer groups',
-    permission: 'inspect queues',
+    permission: 'inspect consumer-groups',
     success: { status: 200, description: 'A page.', schema: consumerGroupCollection, headers: NEXT_PAGE_HEADER },
   })
   async list(
@@ -94,7 +94,7 @@ export class ConsumerGroupsController {
     id: 'updateConsumerGroup',
     summary: 'Changes a consumer group',
     description: 'A changed filter holds for what is put from now on.',
-    permission: 'use queues',
+    permission: 'use consumer-groups',
     success: { status: 202, description: 'The group is changed. No body.', headers: WORK_REQUEST_HEADER },
     errors: ['IncorrectState', 'NoEtagMatch', 'PayloadTooLarge', 'UnsupportedMediaType'],
     headers: IF_MATCH_HEADER,
@@ -114,7 +114,7 @@ export class ConsumerGroupsController {
     id: 'deleteConsumerGroup',
     summary: 'Deletes a consumer group with its messages',
     description: 'Other groups keep theirs. The primary group cannot be deleted, only disabled.',
-    permission: 'manage queues',
+    permission: 'manage consumer-groups',
     success: { status: 202, description: 'The deletion has begun. No body.', headers: WORK_REQUEST_HEADER },
     errors: ['IncorrectState', 'NoEtagMatch'],
     headers: IF_MATCH_HEADER,

@@ -10,6 +10,9 @@ export interface ConsumerGroup {
   readonly number: number;
   readonly id: string;
   readonly queueId: string;
+  /** Of its queue. */
+  readonly compartmentId: string;
+  readonly queueName: string;
   readonly displayName: string;
   readonly lifecycleState: string;
   readonly lifecycleDetails: string | null;
@@ -35,6 +38,7 @@ export interface ListConsumerGroupsRequest {
 }
 
 const GROUP = `g.queue_id as "queueNumber", g.id as number, g.ocid as id, q.ocid as "queueId",
+  q.compartment_id as "compartmentId", q.display_name as "queueName",
   g.display_name as "displayName", g.lifecycle_state as "lifecycleState", g.lifecycle_details as "lifecycleDetails",
   g.filter, g.dead_letter_queue_delivery_count as "deadLetterQueueDeliveryCount", g.freeform_tags as "freeformTags",
   g.defined_tags as "definedTags", g.time_created as "timeCreated", g.time_updated as "timeUpdated", g.version`;

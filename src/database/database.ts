@@ -2,6 +2,8 @@ import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { isDatabaseUnavailable } from '../errors/catalogue.js';
 import { ServiceError } from '../errors/service-error.js';
+import { FairSlots, type Turn } from '../fairness/fair-slots.js';
+import { currentLane } from '../fairness/lane.js';
 import type { DB } from './schema.generated.js';
 
 /** A statement that is prepared once per connection under its name. */
@@ -23,6 +25,7 @@ const STATEMENT_MS = 30_000;
 
 /**
  * The pool of this pod. Hot statements go through `run`, everything else through `kysely`, which uses the same pool.
+ * Where all connections are in use, callers get them in turn.
  *
  * While the database cannot be reached a request waits for a connection for at most `waitMs`, then fails with
  * ServiceUnavailable. A statement that was sent is never sent again: its outcome is unknown.
@@ -30,6 +33,7 @@ const STATEMENT_MS = 30_000;
 export class Database {
   readonly kysely: Kysely<DB>;
   private readonly pool: pg.Pool;
+  private readonly slots: FairSlots;
 
   constructor(
     readonly url: string,
@@ -37,6 +41,7 @@ export class Database {
     private readonly waitMs: number,
     onIdleError: (error: Error) => void,
   ) {
+    this.slots = new FairSlots(poolSize);
     this.pool = new pg.Pool({
       connectionString: url,
       max: poolSize,
@@ -82,7 +87,7 @@ export class Database {
 
   /** Connections in use, idle, and requests that wait for one. */
   get connections(): { readonly total: number; readonly idle: number; readonly waiting: number } {
-    return { total: this.pool.totalCount, idle: this.pool.idleCount, waiting: this.pool.waitingCount };
+    return { total: this.pool.totalCount, idle: this.pool.idleCount, waiting: this.slots.waiting };
   }
 
   async close(): Promise<void> {
@@ -92,9 +97,12 @@ export class Database {
   /** Takes a connection, trying again while the server is away, for at most `waitMs`. Nothing was sent yet. */
   private async connect(): Promise<pg.PoolClient> {
     const deadline = performance.now() + this.waitMs;
+    const lane = currentLane();
     for (;;) {
       try {
-        return await this.connectUntil(deadline);
+        const turn = this.slots.take(lane);
+        if (turn !== undefined) await enterUntil(deadline, turn);
+        return await this.connectUntil(deadline, lane);
       } catch (error) {
         if (!isDatabaseUnavailable(error)) throw error;
         if (performance.now() + RETRY_EVERY_MS >= deadline) {
@@ -107,11 +115,24 @@ export class Database {
     }
   }
 
-  /** The pool gives every attempt the whole time; a connection that comes too late goes back. */
-  private async connectUntil(deadline: number): Promise<pg.PoolClient> {
+  /** The pool gives every attempt the whole time; a connection that comes too late goes back, and with it the slot. */
+  private async connectUntil(deadline: number, lane: string | null): Promise<pg.PoolClient> {
     const { promise: tooLate, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => reject(new Error(TOO_LATE)), Math.max(0, deadline - performance.now()));
-    const connecting = this.pool.connect();
+    const connecting = this.pool.connect().then(
+      (client) => {
+        const release = client.release.bind(client);
+        client.release = (broken) => {
+          release(broken);
+          this.slots.give(lane);
+        };
+        return client;
+      },
+      (error: unknown) => {
+        this.slots.give(lane);
+        throw error;
+      },
+    );
     try {
       return await Promise.race([connecting, tooLate]);
     } catch (error) {
@@ -124,5 +145,19 @@ export class Database {
     } finally {
       clearTimeout(timer);
     }
+  }
+}
+
+/** Waits for a slot until the deadline; then it fails as the pool does. */
+async function enterUntil(deadline: number, { entered, leave }: Turn): Promise<void> {
+  const { promise: tooLate, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(TOO_LATE)), Math.max(0, deadline - performance.now()));
+  try {
+    await Promise.race([entered, tooLate]);
+  } catch (error) {
+    leave();
+    throw error;
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -56,6 +56,20 @@ export interface CredentialRow {
   readonly digest: Buffer;
 }
 
+/** A user as an issuer's token names it. */
+export interface UserName {
+  readonly tenancyName: string;
+  readonly userName: string;
+}
+
+/** A tenancy, and its user of that name; null where it has none. */
+export interface NamedUserRow {
+  readonly tenancy_name: string;
+  readonly user_name: string;
+  readonly tenancy_id: string;
+  readonly user_id: string | null;
+}
+
 /** A login that was right, as it was asked for, and whose it is. */
 export interface StompLoginRow extends CredentialRow {
   readonly tenancy_name: string;
@@ -107,8 +121,22 @@ const FIND_STOMP_LOGINS: Statement = {
     cross join lateral towpath.find_stomp_login(wanted.tenancy_name, wanted.user_name, wanted.digest) k`,
 };
 
+const FIND_USERS_BY_NAME: Statement = {
+  name: 'find_users_by_name',
+  text: `select wanted.tenancy_name, wanted.user_name, f.tenancy_id, f.user_id
+    from unnest($1::text[], $2::text[]) as wanted (tenancy_name, user_name)
+    cross join lateral towpath.find_user_by_name(wanted.tenancy_name, wanted.user_name) f
+    where f.tenancy_id is not null`,
+};
+
+const RECORD_USES = {
+  name: 'record_credential_uses',
+  text: 'select towpath.record_credential_uses($1, $2, $3) as recorded',
+};
+
 /**
- * The only typed calls of the SQL functions of migrations/0001_identity.sql. What they refuse is thrown as PostgreSQL's
+ * The only typed calls of the SQL functions of migrations/0001_identity.sql; those that manage identities are in
+ * identity-admin-functions.ts. What they refuse is thrown as PostgreSQL's
  * error with our own SQLSTATE, which `toServiceError` translates; each method names those a caller may cause.
  */
 @Injectable()
@@ -138,6 +166,26 @@ export class IdentityFunctions {
     ]);
   }
 
+  /** Those among the names whose tenancy exists, in no particular order. */
+  async findUsersByName(names: readonly UserName[]): Promise<NamedUserRow[]> {
+    return this.database.run<NamedUserRow>(FIND_USERS_BY_NAME, [
+      names.map(({ tenancyName }) => tenancyName),
+      names.map(({ userName }) => userName),
+    ]);
+  }
+
+  /**
+   * Writes that these credentials were used a moment ago, where that was not written in the last five minutes. A signing
+   * key is named tenancy/user/fingerprint.
+   */
+  async recordUses(
+    signingKeys: readonly string[],
+    apiKeys: readonly string[],
+    authTokens: readonly string[],
+  ): Promise<void> {
+    await this.database.run(RECORD_USES, [signingKeys, apiKeys, authTokens]);
+  }
+
   /** The tenancy that was made first; null in a new database. */
   async findFirstTenancy(): Promise<TenancyRow | null> {
     const statement = { name: 'find_first_tenancy', text: 'select * from towpath.find_first_tenancy()' };
@@ -158,6 +206,12 @@ export class IdentityFunctions {
   /** Makes a user. TP404 tenancy, TP400 where the name is taken. */
   async createUser(tenancyId: string, name: string): Promise<UserRow> {
     return this.one<UserRow>('create_user', [tenancyId, name]);
+  }
+
+  /** Puts a user into the group Administrators, which may do everything in its tenancy. TP404 user. */
+  async addAdministrator(tenancyId: string, userId: string): Promise<void> {
+    const statement = { name: 'add_administrator', text: 'select towpath.add_administrator($1, $2)' };
+    await this.database.run(statement, [tenancyId, userId]);
   }
 
   /** Lets a user sign with the key whose public half (PEM) this is. TP404 user, TP400 where it is there already. */
@@ -184,7 +238,7 @@ export class IdentityFunctions {
   }
 
   /**
-   * Makes the first identity unless the database has a tenancy, in which case it returns null. `beforeCommit` runs with
+   * Makes the first identity, an administrator, unless the database has a tenancy, in which case it returns null. `beforeCommit` runs with
    * the new ids before anybody can see them, while other pods wait: if it throws, nothing was made and its error is thrown.
    */
   async createFirstIdentity(
@@ -201,6 +255,7 @@ export class IdentityFunctions {
       const row = result.rows[0];
       if (!row?.created || row.tenancy_id === null || row.compartment_id === null || row.user_id === null) return null;
       const ids = { tenancyId: row.tenancy_id, compartmentId: row.compartment_id, userId: row.user_id };
+      await sql`select towpath.add_administrator(${ids.tenancyId}, ${ids.userId})`.execute(transaction);
       await beforeCommit(ids);
       return ids;
     });

@@ -10,6 +10,10 @@ const STORED_BYTES: Statement = {
   name: 'stored_bytes',
   text: 'select channel_id as "channelId", size_in_bytes as "sizeInBytes" from towpath.stored_bytes($1, $2)',
 };
+const STORED_BYTES_OF_TENANCY: Statement = {
+  name: 'stored_bytes_of_tenancy',
+  text: 'select towpath.stored_bytes_of_tenancy($1) as "sizeInBytes"',
+};
 
 export interface StoredBytes {
   /** Of the whole queue. */
@@ -46,5 +50,11 @@ export class LimitFunctions {
       else channels.set(channelId, sizeInBytes);
     }
     return { total, channels };
+  }
+
+  /** What all queues of a tenancy store. */
+  async storedBytesOfTenancy(tenancyId: string): Promise<StoredBytes> {
+    const [row] = await this.database.run<{ sizeInBytes: number }>(STORED_BYTES_OF_TENANCY, [tenancyId]);
+    return { total: row?.sizeInBytes ?? 0, channels: new Map() };
   }
 }

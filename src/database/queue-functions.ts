@@ -44,6 +44,12 @@ export interface WorkRequest {
   readonly redrive: RedriveProgress | null;
 }
 
+/** A work request with the queue that it is about. */
+export interface FoundWorkRequest extends WorkRequest {
+  readonly queueId: string | null;
+  readonly queueName: string | null;
+}
+
 /** How far a redrive of dead letters came, in messages. */
 export interface RedriveProgress {
   readonly examined: number;
@@ -92,15 +98,18 @@ const LIST = select(
   'list_queues($1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9, $10, $11) q',
 );
 const CREATE = select(WORK_REQUEST, 'create_queue(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
+const CREATE_WITHIN = select(WORK_REQUEST, 'create_queue_within(towpath.as_caller($4::jsonb, $1::text), $2, $3, $5) w');
 const UPDATE = select(WORK_REQUEST, 'update_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
 const MOVE = select(WORK_REQUEST, 'change_queue_compartment(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
 const PURGE = select(WORK_REQUEST, 'purge_queue(towpath.as_caller($5::jsonb, $1::text), $2, $3, $4) w');
 const ROTATE_KEY = select(WORK_REQUEST, 'rotate_data_key(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
 const DELETE = select(WORK_REQUEST, 'delete_queue(towpath.as_caller($4::jsonb, $1::text), $2, $3) w');
-const FIND_WORK_REQUEST = select(WORK_REQUEST, 'find_work_request($1, $2) w');
+// With the queue that it is about, or whose group; null when that is forgotten already.
+const FOUND = `${WORK_REQUEST}, q.ocid as "queueId", q.display_name as "queueName"`;
+const OF_QUEUE = 'left join towpath.queue q on q.id = w.queue_id';
+const FIND_WORK_REQUEST = select(FOUND, `find_work_request($1, $2) w ${OF_QUEUE}`);
 const CANCEL_WORK_REQUEST = select(WORK_REQUEST, 'cancel_work_request(towpath.as_caller($3::jsonb, $1::text), $2) w');
-const LIST_WORK_REQUESTS = select(WORK_REQUEST, 'list_work_requests($1, $2, $3, $4, $5) w');
-const CHECK_COMPARTMENT = select('', 'check_compartment($1, $2)');
+const LIST_WORK_REQUESTS = select(FOUND, `list_work_requests($1, $2, $3, $4, $5) w ${OF_QUEUE} order by w.id desc`);
 
 /** The SQL functions of the control plane, each called from here only. */
 @Injectable()
@@ -130,13 +139,18 @@ export class QueueFunctions {
     return rows.map((row) => ({ ...row, cursorKey: byName ? row.displayName : row.timeKey }));
   }
 
-  async checkCompartment(tenancyId: string, compartmentId: string): Promise<void> {
-    await this.database.run(CHECK_COMPARTMENT, [tenancyId, compartmentId]);
-  }
-
-  async create(caller: CallerContext, details: object, retryToken: string | null): Promise<WorkRequest> {
+  /** `maxQueues` null: the tenancy may have any number. */
+  async create(
+    caller: CallerContext,
+    details: object,
+    retryToken: string | null,
+    maxQueues: number | null = null,
+  ): Promise<WorkRequest> {
+    const values = [caller.tenancyId, details, retryToken, contextOf(caller)];
     return one(
-      await this.database.run<WorkRequest>(CREATE, [caller.tenancyId, details, retryToken, contextOf(caller)]),
+      maxQueues === null
+        ? await this.database.run<WorkRequest>(CREATE, values)
+        : await this.database.run<WorkRequest>(CREATE_WITHIN, [...values, maxQueues]),
     );
   }
 
@@ -172,8 +186,8 @@ export class QueueFunctions {
     return one(await this.database.run<WorkRequest>(DELETE, [caller.tenancyId, id, ifMatch, contextOf(caller)]));
   }
 
-  async findWorkRequest(tenancyId: string, id: string): Promise<WorkRequest> {
-    return one(await this.database.run<WorkRequest>(FIND_WORK_REQUEST, [tenancyId, id]));
+  async findWorkRequest(tenancyId: string, id: string): Promise<FoundWorkRequest> {
+    return one(await this.database.run<FoundWorkRequest>(FIND_WORK_REQUEST, [tenancyId, id]));
   }
 
   /** Asks a redrive to end. */
@@ -186,8 +200,8 @@ export class QueueFunctions {
     filter: { readonly compartmentId?: string | undefined; readonly workRequestId?: string | undefined },
     before: number | null,
     limit: number,
-  ): Promise<WorkRequest[]> {
-    return this.database.run<WorkRequest>(LIST_WORK_REQUESTS, [
+  ): Promise<FoundWorkRequest[]> {
+    return this.database.run<FoundWorkRequest>(LIST_WORK_REQUESTS, [
       tenancyId,
       filter.compartmentId ?? null,
       filter.workRequestId ?? null,

@@ -28,9 +28,23 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
+export interface TowpathAccessVersion {
+  tenancy_id: string;
+  version: Generated<number>;
+}
+
 export interface TowpathApiKey {
+  description: string | null;
   digest: Buffer;
+  /**
+   * From then on it is refused. Null: never.
+   */
+  expires_at: Timestamp | null;
   id: string;
+  /**
+   * Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.
+   */
+  last_used_at: Timestamp | null;
   prefix: string;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
@@ -108,8 +122,17 @@ export interface TowpathAuditLog {
 }
 
 export interface TowpathAuthToken {
+  description: string | null;
   digest: Buffer;
+  /**
+   * From then on it is refused. Null: never.
+   */
+  expires_at: Timestamp | null;
   id: string;
+  /**
+   * Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.
+   */
+  last_used_at: Timestamp | null;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
   user_id: string;
@@ -316,6 +339,20 @@ export interface TowpathPod {
   started_at: Timestamp;
 }
 
+export interface TowpathPolicy {
+  compartment_id: string;
+  description: Generated<string>;
+  id: string;
+  is_protected: Generated<boolean>;
+  name: string;
+  parsed: Json;
+  statements: string[];
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  time_updated: Generated<Timestamp>;
+  version: Generated<number>;
+}
+
 export interface TowpathPurge {
   channel_ids: string[] | null;
   consumer_group_id: number;
@@ -397,7 +434,16 @@ export interface TowpathSecret {
 }
 
 export interface TowpathSigningKey {
+  description: string | null;
+  /**
+   * From then on requests signed with it are refused. Null: never.
+   */
+  expires_at: Timestamp | null;
   fingerprint: string;
+  /**
+   * Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.
+   */
+  last_used_at: Timestamp | null;
   public_key: string;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
@@ -415,6 +461,20 @@ export interface TowpathUserAccount {
   name: string;
   tenancy_id: string;
   time_created: Generated<Timestamp>;
+}
+
+export interface TowpathUserGroup {
+  id: string;
+  name: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+}
+
+export interface TowpathUserGroupMember {
+  group_id: string;
+  tenancy_id: string;
+  time_created: Generated<Timestamp>;
+  user_id: string;
 }
 
 export interface TowpathWorkRequest {
@@ -458,6 +518,7 @@ export interface TowpathWorkRequestLog {
 }
 
 export interface DB {
+  "towpath.access_version": TowpathAccessVersion;
   "towpath.api_key": TowpathApiKey;
   "towpath.audit_event": TowpathAuditEvent;
   "towpath.audit_log": TowpathAuditLog;
@@ -476,6 +537,7 @@ export interface DB {
   "towpath.message_total": TowpathMessageTotal;
   "towpath.migration": TowpathMigration;
   "towpath.pod": TowpathPod;
+  "towpath.policy": TowpathPolicy;
   "towpath.purge": TowpathPurge;
   "towpath.purge_offset": TowpathPurgeOffset;
   "towpath.queue": TowpathQueue;
@@ -485,6 +547,8 @@ export interface DB {
   "towpath.signing_key": TowpathSigningKey;
   "towpath.tenancy": TowpathTenancy;
   "towpath.user_account": TowpathUserAccount;
+  "towpath.user_group": TowpathUserGroup;
+  "towpath.user_group_member": TowpathUserGroupMember;
   "towpath.work_request": TowpathWorkRequest;
   "towpath.work_request_error": TowpathWorkRequestError;
   "towpath.work_request_log": TowpathWorkRequestLog;

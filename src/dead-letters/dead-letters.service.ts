@@ -120,7 +120,7 @@ export class DeadLettersService {
   }
 
   private async target(caller: Caller, id: string | undefined): Promise<Queue | null> {
-    return id === undefined ? null : this.directory.findQueue(caller, id);
+    return id === undefined ? null : this.directory.findOther(caller, id, 'use queue-push');
   }
 
   private maxMessageBytes(queue: Queue): number {

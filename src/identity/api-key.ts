@@ -7,8 +7,10 @@ import { hash, randomBytes } from 'node:crypto';
 const API_KEY = /^towpath_[0-9a-f]{8}_[0-9a-f]{48}$/;
 const PREFIX_LENGTH = 'towpath_'.length + 8;
 
-/** STOMP passcodes: canonical base64, and short, since a token that this service makes has 44 characters so encoded. */
-const PASSCODE = /^(?:[A-Za-z0-9+/]{4}){4,64}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+/** Tokens that this service makes have 32 characters. */
+const AUTH_TOKEN = /^[\x21-\x7e]{16,256}$/;
+/** STOMP passcodes as OCI has them: canonical base64, 44 characters of a token that this service makes. */
+const BASE64_PASSCODE = /^(?:[A-Za-z0-9+/]{4}){4,64}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /** A bearer key as it is shown once, and what is stored of it. */
 export interface NewApiKey {
@@ -17,8 +19,9 @@ export interface NewApiKey {
   readonly digest: Buffer;
 }
 
-/** A STOMP passcode as it is shown once, and what is stored of it. */
+/** An auth token as it is shown once, and what is stored of it. */
 export interface NewAuthToken {
+  readonly token: string;
   /** base64 of the token, as STOMP clients send it. */
   readonly passcode: string;
   readonly digest: Buffer;
@@ -38,12 +41,18 @@ export function digestOfApiKey(token: string): Buffer | null {
 /** Makes a new auth token of 192 random bits. */
 export function makeAuthToken(): NewAuthToken {
   const token = randomBytes(24).toString('base64url');
-  return { passcode: Buffer.from(token).toString('base64'), digest: sha256(token) };
+  return { token, passcode: Buffer.from(token).toString('base64'), digest: sha256(token) };
 }
 
-/** The digest of the auth token inside a STOMP passcode (base64 of the token); null where it cannot be one. */
-export function digestOfPasscode(passcode: string): Buffer | null {
-  return PASSCODE.test(passcode) ? sha256(Buffer.from(passcode, 'base64')) : null;
+/**
+ * The digests of the auth tokens that a STOMP passcode may stand for: itself, and what its base64 says. None where it can
+ * be neither. Which of them it is, is not guessed from its form: tokens that were not made here may have any.
+ */
+export function digestsOfPasscode(passcode: string): Buffer[] {
+  return [
+    ...(AUTH_TOKEN.test(passcode) ? [sha256(passcode)] : []),
+    ...(BASE64_PASSCODE.test(passcode) ? [sha256(Buffer.from(passcode, 'base64'))] : []),
+  ];
 }
 
 function sha256(data: string | Buffer): Buffer {

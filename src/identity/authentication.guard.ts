@@ -6,7 +6,8 @@ import { AuthenticationService } from './authentication.service.js';
 import { OPERATION_ID, PERMISSION, type Permission, PUBLIC } from './permission.js';
 
 /**
- * Lets a request through to a route that is not `@Public()` only with valid credentials, and sets `request.caller`.
+ * Lets a request through to a route that is not `@Public()` only with valid credentials, and sets `request.caller`,
+ * with the permission that the route declares.
  * Throws NotAuthenticated without them. A route about which nothing was declared is refused as if it did not exist.
  */
 @Injectable()
@@ -32,8 +33,11 @@ export class AuthenticationGuard implements CanActivate {
       rawHeaders,
       body: bytesOf(request.body),
     });
-    request.caller =
-      id === undefined ? caller : { ...caller, request: { id: request.id, address: request.ip, operation: id } };
+    request.caller = {
+      ...caller,
+      ...(permission === undefined ? {} : { permission }),
+      ...(id === undefined ? {} : { request: { id: request.id, address: request.ip, operation: id } }),
+    };
     // Asked after the credentials, so that strangers cannot fill the log.
     if (permission === undefined) {
       const route = `${context.getClass().name}.${context.getHandler().name}`;

@@ -12,8 +12,9 @@ interface Pending<Wanted, Value> {
 }
 
 /**
- * Looks credentials up in the database and remembers for two seconds what it found (so that a revoked key stops working
- * by then), for half a second what it did not find.
+ * Looks credentials up in the database and remembers for two seconds what it found, for half a second what it did not
+ * find. Whoever hears of a revocation calls `forget`; the two seconds are for revocations that nobody heard of, and for keys
+ * that expire. They cost a pod one look-up per key in two seconds, however often the key is used.
  *
  * Look-ups of what is not remembered are gathered while others are under way and go to the database together, at most
  * two statements at a time: so that a flood of wrong keys, each different, takes two connections and not all of them,
@@ -25,6 +26,8 @@ export class CredentialCache<Wanted, Value> {
   private readonly pending = new Map<string, Pending<Wanted, Value>>();
   private gathered: string[] = [];
   private batchesInFlight = 0;
+  /** How often something was forgotten: what was asked before that may be what has just been revoked. */
+  private forgotten = 0;
 
   /** `load` returns what exists among the wanted, under the same names as `get` is called with. */
   constructor(
@@ -45,6 +48,12 @@ export class CredentialCache<Wanted, Value> {
     this.gathered.push(name);
     if (this.batchesInFlight < MAX_BATCHES_IN_FLIGHT) void this.loadGathered();
     return answer.promise;
+  }
+
+  /** Forgets what fits, and what is being looked up right now: that is answered, and not remembered. */
+  forget(fits: (name: string, value: Value) => boolean = () => true): void {
+    this.forgotten += 1;
+    for (const [name, { value }] of this.found) if (fits(name, value)) this.found.delete(name);
   }
 
   /** Number of entries held, for tests of the bounds. */
@@ -70,12 +79,15 @@ export class CredentialCache<Wanted, Value> {
     });
     // The time counts from before the statement: a revocation that commits after it is noticed 2 s later at the latest.
     const asked = this.now();
+    const { forgotten } = this;
     try {
       const values = await this.load(batch.map((entry) => entry.wanted));
       for (const { name, answer } of batch) {
         const value = values.get(name);
         if (value === undefined) remember(this.missing, name, asked + MISSING_FOR_MS, MAX_MISSING);
-        else remember(this.found, name, { value, until: asked + FOUND_FOR_MS }, MAX_FOUND);
+        else if (forgotten === this.forgotten) {
+          remember(this.found, name, { value, until: asked + FOUND_FOR_MS }, MAX_FOUND);
+        }
         this.pending.delete(name);
         answer.resolve(value ?? null);
       }

@@ -12,13 +12,21 @@ import type { FastifyRequest } from 'fastify';
 import type { Caller } from './caller.js';
 
 /** A verb of OCI's policies on a resource type; verbs include those before them. */
-export type Permission =
-  `${'inspect' | 'read' | 'use' | 'manage'} ${'queues' | 'queue-push' | 'queue-pull' | 'consumer-groups' | 'audit'}`;
+export type Permission = `${'inspect' | 'read' | 'use' | 'manage'} ${
+  | 'queues'
+  | 'queue-push'
+  | 'queue-pull'
+  | 'consumer-groups'
+  // Ours, all three. `identity` is compartments, users, groups and credentials.
+  | 'identity'
+  | 'policies'
+  | 'audit'}`;
 
 /** Metadata keys, for the guard. */
 export const PERMISSION = 'towpath:permission';
 export const PUBLIC = 'towpath:public';
 export const OPERATION_ID = 'towpath:operation-id';
+export const OWN_USER = 'towpath:own-user';
 
 /** Says what a caller must be permitted to call this route, or all routes of this controller. */
 export function Requires(permission: Permission): CustomDecorator {
@@ -28,6 +36,22 @@ export function Requires(permission: Permission): CustomDecorator {
 /** Opens a route, or all routes of a controller, to callers without credentials: probes, metrics, the description. */
 export function Public(): CustomDecorator {
   return SetMetadata(PUBLIC, true);
+}
+
+/**
+ * On a route whose path has a `userId`: callers need no permission where that is themselves. `isOfOwnUser` is for whoever
+ * enforces permissions, who asks it before looking for a policy.
+ */
+export function AllowsOwnUser(): CustomDecorator {
+  return SetMetadata(OWN_USER, true);
+}
+
+/** Whether a request to a route with `AllowsOwnUser` is about the caller's own user. */
+export function isOfOwnUser(reflector: Reflector, context: ExecutionContext): boolean {
+  const declarations = [context.getHandler(), context.getClass()];
+  if (reflector.getAllAndOverride<boolean | undefined>(OWN_USER, declarations) !== true) return false;
+  const { caller, params } = context.switchToHttp().getRequest<FastifyRequest>();
+  return caller !== undefined && (params as { userId?: unknown }).userId === caller.userId;
 }
 
 /** The parameter is the caller of the request. Only on routes that are not public: there nobody is known. */
@@ -41,12 +65,16 @@ export const CurrentCaller = createParamDecorator((_: unknown, context: Executio
 export interface DeclaredRoute {
   /** `GET QueueController.getQueue`. */
   readonly name: string;
+  /** Its name in the API; null where it has none. */
+  readonly operation: string | null;
   readonly isPublic: boolean;
   readonly permission: Permission | null;
+  /** Whether none is needed for the caller's own user. */
+  readonly allowsOwnUser: boolean;
 }
 
 /** All routes of the application's controllers. A test requires that each is public or has a permission, not both. */
-export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
+export function declaredRoutes(app: Pick<INestApplicationContext, 'get'>): DeclaredRoute[] {
   const reflector = app.get(Reflector, { strict: false });
   const scanner = new MetadataScanner();
   const routes: DeclaredRoute[] = [];
@@ -61,8 +89,10 @@ export function declaredRoutes(app: INestApplicationContext): DeclaredRoute[] {
         const verb = reflector.get<RequestMethod>(METHOD_METADATA, handler);
         routes.push({
           name: `${RequestMethod[verb]} ${controller.name}.${method}`,
+          operation: reflector.get<string | undefined>(OPERATION_ID, handler) ?? null,
           isPublic: reflector.getAllAndOverride<boolean | undefined>(PUBLIC, [handler, controller]) ?? false,
           permission: reflector.getAllAndOverride<Permission | undefined>(PERMISSION, [handler, controller]) ?? null,
+          allowsOwnUser: reflector.getAllAndOverride<boolean | undefined>(OWN_USER, [handler, controller]) ?? false,
         });
       }
     }

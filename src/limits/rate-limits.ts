@@ -4,24 +4,10 @@ import type { MessageToPut } from '../database/message-functions.js';
 import type { Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import { LivePods } from './live-pods.js';
-import { Refusals } from './refusals.js';
+import { Refusals, type LimitScope } from './refusals.js';
+import { burstOf, explain, spend, takeAll, type Demand, type MessageApi } from './rate-demand.js';
+import { TenancyRates, type TenancyBuckets } from './tenancy-buckets.js';
 import { TokenBucket } from './token-bucket.js';
-
-/** The APIs that are limited each for itself; single calls and batches are the same one. */
-export type MessageApi = 'put' | 'get' | 'update' | 'delete';
-
-/** What is asked of one bucket. */
-interface Demand {
-  readonly bucket: TokenBucket;
-  readonly limit: 'requests' | 'bytes_in' | 'bytes_out';
-  /** Null: the queue's own limit; else the share of this channel. */
-  readonly channelId: string | null;
-  readonly cost: number;
-  /** What the configuration allows the queue on all pods. */
-  readonly ofQueue: number;
-  /** What this pod may take of it. */
-  readonly perSecond: number;
-}
 
 class Buckets {
   readonly put = new TokenBucket();
@@ -46,8 +32,8 @@ interface GivenMessage {
 const MAX_REMEMBERED = 20_000;
 
 /**
- * Requests and bytes per second of a queue, and the share of them that one channel may use
- * (`channelConsumptionLimit`). Each pod enforces its part, the limit divided by the number of pods that live: nothing is
+ * Requests and bytes per second of a queue, the share of them that one channel may use (`channelConsumptionLimit`), and
+ * those of a tenancy. Each pod enforces its part, the limit divided by the number of pods that live: nothing is
  * asked of the database. What is over a limit is refused with TooManyRequests and the time after which it is not.
  *
  * A get is known by its channel only where it names it, so gets without a filter count for the queue alone; and its
@@ -56,65 +42,87 @@ const MAX_REMEMBERED = 20_000;
 @Injectable()
 export class RateLimits {
   private readonly queues = new Map<number, QueueBuckets>();
+  private readonly tenancies: TenancyRates;
   private remembered = 0;
 
   constructor(
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
     private readonly pods: LivePods,
     private readonly refusals: Refusals,
-  ) {}
+  ) {
+    this.tenancies = new TenancyRates((buckets) => this.isTenancyIdle(buckets));
+  }
 
-  /** Queues and channels that are remembered at the moment. */
+  /** Queues, channels and tenancies that are remembered at the moment. */
   get size(): number {
-    return this.remembered;
+    return this.remembered + this.tenancies.size;
+  }
+
+  /** Counts a request of a tenancy, whatever it asks for. Throws TooManyRequests. */
+  admit(tenancyId: string): void {
+    const limit = this.configuration.maxTenancyRequestsPerSecond;
+    if (limit === null) return;
+    const demands = [this.demand('requests', 'tenancy', this.tenancies.of(tenancyId).requests, 1, limit)];
+    this.take(null, demands);
   }
 
   /** Throws TooManyRequests. Where the messages are of several channels, each must have room. */
   put(queue: Queue, messages: readonly MessageToPut[]): void {
     if (!this.isLimited) return;
-    const buckets = this.bucketsOf(queue);
     const demands: Demand[] = [];
-    this.demandRequest(demands, buckets.put, null, 100);
-    this.demandBytes(demands, 'bytes_in', buckets.in, null, 100, bytesOf(messages, null));
-    if (queue.channelConsumptionLimit < 100) {
-      for (const [index, { channelId }] of messages.entries()) {
-        // The queue itself is no channel. 20 messages at most, so looking back costs less than a set.
-        if (channelId === '' || messages.findIndex((message) => message.channelId === channelId) < index) continue;
-        const ofChannel = this.channelOf(buckets, channelId);
-        this.demandRequest(demands, ofChannel.put, channelId, buckets.percent);
-        this.demandBytes(demands, 'bytes_in', ofChannel.in, channelId, buckets.percent, bytesOf(messages, channelId));
+    const bytes = bytesOf(messages, null);
+    this.demandOfTenancy(demands, 'bytes_in', queue, bytes);
+    if (this.isQueueLimited) {
+      const buckets = this.bucketsOf(queue);
+      this.demandRequest(demands, buckets.put, null, 100);
+      this.demandBytes(demands, 'bytes_in', buckets.in, null, 100, bytes);
+      if (queue.channelConsumptionLimit < 100) {
+        for (const [index, { channelId }] of messages.entries()) {
+          // The queue itself is no channel. 20 messages at most, so looking back costs less than a set.
+          if (channelId === '' || messages.findIndex((message) => message.channelId === channelId) < index) continue;
+          const ofChannel = this.channelOf(buckets, channelId);
+          this.demandRequest(demands, ofChannel.put, channelId, buckets.percent);
+          this.demandBytes(demands, 'bytes_in', ofChannel.in, channelId, buckets.percent, bytesOf(messages, channelId));
+        }
       }
     }
-    this.take(queue, 'put', demands);
+    this.take('put', demands);
   }
 
   /** Throws TooManyRequests. `channelId` null: the get names none. */
   get(queue: Queue, channelId: string | null): void {
     if (!this.isLimited) return;
-    const buckets = this.bucketsOf(queue);
     const demands: Demand[] = [];
-    this.demandRequest(demands, buckets.get, null, 100);
-    this.demandBytes(demands, 'bytes_out', buckets.out, null, 100, 0);
-    if (isShared(queue, channelId)) {
-      const ofChannel = this.channelOf(buckets, channelId);
-      this.demandRequest(demands, ofChannel.get, channelId, buckets.percent);
-      this.demandBytes(demands, 'bytes_out', ofChannel.out, channelId, buckets.percent, 0);
+    this.demandOfTenancy(demands, 'bytes_out', queue, 0);
+    if (this.isQueueLimited) {
+      const buckets = this.bucketsOf(queue);
+      this.demandRequest(demands, buckets.get, null, 100);
+      this.demandBytes(demands, 'bytes_out', buckets.out, null, 100, 0);
+      if (isShared(queue, channelId)) {
+        const ofChannel = this.channelOf(buckets, channelId);
+        this.demandRequest(demands, ofChannel.get, channelId, buckets.percent);
+        this.demandBytes(demands, 'bytes_out', ofChannel.out, channelId, buckets.percent, 0);
+      }
     }
-    this.take(queue, 'get', demands);
+    this.take('get', demands);
   }
 
   /** Counts what a get has given; `channelId` as it was for `get`. */
   given(queue: Queue, channelId: string | null, messages: readonly GivenMessage[]): void {
-    if (this.configuration.maxQueueBytesPerSecond === null || messages.length === 0) return;
+    const { maxQueueBytesPerSecond, maxTenancyBytesPerSecond } = this.configuration;
+    if ((maxQueueBytesPerSecond === null && maxTenancyBytesPerSecond === null) || messages.length === 0) return;
     const bytes = messages.reduce((sum, message) => sum + sizeOf(message), 0);
-    const now = performance.now();
-    const buckets = this.bucketsOf(queue);
     const demands: Demand[] = [];
-    this.demandBytes(demands, 'bytes_out', buckets.out, null, 100, bytes);
-    if (isShared(queue, channelId)) {
-      this.demandBytes(demands, 'bytes_out', this.channelOf(buckets, channelId).out, channelId, buckets.percent, bytes);
+    this.demandOfTenancy(demands, 'bytes_out', queue, bytes);
+    if (maxQueueBytesPerSecond !== null) {
+      const buckets = this.bucketsOf(queue);
+      this.demandBytes(demands, 'bytes_out', buckets.out, null, 100, bytes);
+      if (isShared(queue, channelId)) {
+        const { out } = this.channelOf(buckets, channelId);
+        this.demandBytes(demands, 'bytes_out', out, channelId, buckets.percent, bytes);
+      }
     }
-    for (const { bucket, perSecond } of demands) bucket.take(bytes, perSecond, burstOf(perSecond), now);
+    spend(demands);
   }
 
   /** Throws TooManyRequests. Of a receipt nobody knows the channel, so this is the queue's limit alone. */
@@ -122,18 +130,30 @@ export class RateLimits {
     if (this.configuration.maxQueueRequestsPerSecond === null) return;
     const demands: Demand[] = [];
     this.demandRequest(demands, this.bucketsOf(queue)[api], null, 100);
-    this.take(queue, api, demands);
+    this.take(api, demands);
   }
 
   private get isLimited(): boolean {
+    return this.isQueueLimited || this.configuration.maxTenancyBytesPerSecond !== null;
+  }
+
+  private get isQueueLimited(): boolean {
     const { maxQueueRequestsPerSecond, maxQueueBytesPerSecond } = this.configuration;
     return maxQueueRequestsPerSecond !== null || maxQueueBytesPerSecond !== null;
   }
 
+  private demandOfTenancy(demands: Demand[], limit: 'bytes_in' | 'bytes_out', queue: Queue, cost: number): void {
+    const whole = this.configuration.maxTenancyBytesPerSecond;
+    if (whole === null) return;
+    const buckets = this.tenancies.of(queue.tenancyId);
+    demands.push(this.demand(limit, 'tenancy', limit === 'bytes_in' ? buckets.in : buckets.out, cost, whole));
+  }
+
   private demandRequest(demands: Demand[], bucket: TokenBucket, channelId: string | null, percent: number): void {
-    const ofQueue = this.configuration.maxQueueRequestsPerSecond;
-    if (ofQueue === null) return;
-    demands.push({ bucket, limit: 'requests', channelId, cost: 1, ofQueue, perSecond: this.shareOf(ofQueue, percent) });
+    const whole = this.configuration.maxQueueRequestsPerSecond;
+    if (whole === null) return;
+    const scope = channelId === null ? 'queue' : 'channel';
+    demands.push(this.demand('requests', scope, bucket, 1, whole, channelId, percent));
   }
 
   private demandBytes(
@@ -144,49 +164,37 @@ export class RateLimits {
     percent: number,
     cost: number,
   ): void {
-    const ofQueue = this.configuration.maxQueueBytesPerSecond;
-    if (ofQueue === null) return;
-    demands.push({ bucket, limit, channelId, cost, ofQueue, perSecond: this.shareOf(ofQueue, percent) });
+    const whole = this.configuration.maxQueueBytesPerSecond;
+    if (whole === null) return;
+    const scope = channelId === null ? 'queue' : 'channel';
+    demands.push(this.demand(limit, scope, bucket, cost, whole, channelId, percent));
+  }
+
+  private demand(
+    limit: Demand['limit'],
+    scope: LimitScope,
+    bucket: TokenBucket,
+    cost: number,
+    whole: number,
+    channelId: string | null = null,
+    percent = 100,
+  ): Demand {
+    return { bucket, limit, scope, channelId, cost, whole, percent, perSecond: this.shareOf(whole, percent) };
   }
 
   private shareOf(limit: number, percent: number): number {
     return (limit * percent) / 100 / this.pods.count;
   }
 
-  /** All or none. */
-  private take(queue: Queue, api: MessageApi, demands: readonly Demand[]): void {
-    const now = performance.now();
-    let refusing: Demand | null = null;
-    let longest = 0;
-    for (const demand of demands) {
-      const ms = demand.bucket.msUntil(demand.cost, demand.perSecond, burstOf(demand.perSecond), now);
-      if (ms > longest) {
-        longest = ms;
-        refusing = demand;
-      }
-    }
-    if (refusing !== null) {
-      this.refusals.count(refusing.limit, refusing.channelId === null ? 'queue' : 'channel');
-      const retryAfterSeconds = Math.ceil(longest / 1000);
-      throw new ServiceError('TooManyRequests', this.explain(queue, api, refusing, retryAfterSeconds), {
-        retryAfterSeconds,
-      });
-    }
-    for (const { bucket, cost, perSecond } of demands) bucket.take(cost, perSecond, burstOf(perSecond), now);
-  }
-
-  private explain(queue: Queue, api: MessageApi, demand: Demand, seconds: number): string {
-    const { limit, channelId, cost, ofQueue } = demand;
-    const what = `${limit === 'requests' ? `${api} requests` : limit === 'bytes_in' ? 'bytes in' : 'bytes out'} per second`;
-    const percent = queue.channelConsumptionLimit;
-    const allowed =
-      channelId === null
-        ? `the queue may have ${ofQueue} ${what}`
-        : `channel ${channelId} may have ${(ofQueue * percent) / 100} ${what}, ${percent} % (channelConsumptionLimit) of the queue's ${ofQueue}`;
-    const pods = this.pods.count;
-    const ofPod = pods === 1 ? '' : `, and ${rounded(demand.perSecond)} by each of ${pods} pods`;
-    const asked = limit === 'bytes_in' ? `; this request has ${cost} bytes` : '';
-    return `${allowed}${ofPod}${asked}: try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`;
+  /** All or none. `api` null: whatever it asks for. */
+  private take(api: MessageApi | null, demands: readonly Demand[]): void {
+    const refusal = takeAll(demands);
+    if (refusal === null) return;
+    const { refusing, seconds: retryAfterSeconds } = refusal;
+    this.refusals.count(refusing.limit, refusing.scope);
+    throw new ServiceError('TooManyRequests', explain(api, refusing, this.pods.count, retryAfterSeconds), {
+      retryAfterSeconds,
+    });
   }
 
   private bucketsOf(queue: Queue): QueueBuckets {
@@ -237,25 +245,31 @@ export class RateLimits {
 
   private isIdle(buckets: Buckets, percent: number, now: number): boolean {
     const { maxQueueRequestsPerSecond: requests, maxQueueBytesPerSecond: bytes } = this.configuration;
-    const isFull = (bucket: TokenBucket, limit: number | null): boolean => {
-      if (limit === null) return true;
-      const perSecond = this.shareOf(limit, percent);
-      return bucket.isFull(perSecond, burstOf(perSecond), now);
-    };
     return (
-      isFull(buckets.put, requests) &&
-      isFull(buckets.get, requests) &&
-      isFull(buckets.update, requests) &&
-      isFull(buckets.delete, requests) &&
-      isFull(buckets.in, bytes) &&
-      isFull(buckets.out, bytes)
+      this.isFull(buckets.put, requests, percent, now) &&
+      this.isFull(buckets.get, requests, percent, now) &&
+      this.isFull(buckets.update, requests, percent, now) &&
+      this.isFull(buckets.delete, requests, percent, now) &&
+      this.isFull(buckets.in, bytes, percent, now) &&
+      this.isFull(buckets.out, bytes, percent, now)
     );
   }
-}
 
-/** As much as comes in a second, so that the requests of one second may come all at once; and one request in any case. */
-function burstOf(perSecond: number): number {
-  return Math.max(1, perSecond);
+  private isTenancyIdle(buckets: TenancyBuckets): boolean {
+    const { maxTenancyRequestsPerSecond: requests, maxTenancyBytesPerSecond: bytes } = this.configuration;
+    const now = performance.now();
+    return (
+      this.isFull(buckets.requests, requests, 100, now) &&
+      this.isFull(buckets.in, bytes, 100, now) &&
+      this.isFull(buckets.out, bytes, 100, now)
+    );
+  }
+
+  private isFull(bucket: TokenBucket, limit: number | null, percent: number, now: number): boolean {
+    if (limit === null) return true;
+    const perSecond = this.shareOf(limit, percent);
+    return bucket.isFull(perSecond, burstOf(perSecond), now);
+  }
 }
 
 /** The queue itself ('') is no channel, and a share of 100 % is the queue's own limit. */
@@ -275,8 +289,4 @@ function sizeOf({ content, properties }: GivenMessage): number {
   let bytes = content.length;
   for (const key in properties) bytes += Buffer.byteLength(key) + Buffer.byteLength(properties[key] ?? '');
   return bytes;
-}
-
-function rounded(value: number): number {
-  return Math.round(value * 100) / 100;
 }

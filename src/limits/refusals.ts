@@ -1,9 +1,17 @@
 import { Injectable } from '@nestjs/common';
 
 /** Which limit refused a request. */
-export type LimitName = 'storage' | 'requests' | 'bytes_in' | 'bytes_out';
-/** Whose: the queue's own, or the share of it that one channel may use. */
-export type LimitScope = 'queue' | 'channel';
+export type LimitName = 'storage' | 'requests' | 'bytes_in' | 'bytes_out' | 'connections';
+/** Whose: the queue's own, the share of it that one channel may use, that of a whole tenancy, or of one user. */
+export type LimitScope = 'queue' | 'channel' | 'tenancy' | 'user';
+
+const SCOPES: Readonly<Record<LimitName, readonly LimitScope[]>> = {
+  storage: ['queue', 'channel', 'tenancy'],
+  requests: ['queue', 'channel', 'tenancy'],
+  bytes_in: ['queue', 'channel', 'tenancy'],
+  bytes_out: ['queue', 'channel', 'tenancy'],
+  connections: ['tenancy', 'user'],
+};
 
 export interface RefusalCount {
   readonly limit: LimitName;
@@ -18,9 +26,8 @@ export class Refusals {
 
   constructor() {
     // From the start on, so that a rate of them can be had of the first one too.
-    for (const limit of ['storage', 'requests', 'bytes_in', 'bytes_out'] as const) {
-      for (const scope of ['queue', 'channel'] as const)
-        this.counts.set(`${limit} ${scope}`, { limit, scope, count: 0 });
+    for (const [limit, scopes] of Object.entries(SCOPES) as [LimitName, readonly LimitScope[]][]) {
+      for (const scope of scopes) this.counts.set(`${limit} ${scope}`, { limit, scope, count: 0 });
     }
   }
 

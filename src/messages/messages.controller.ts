@@ -47,14 +47,7 @@ export class MessagesController {
     permission: 'use queue-push',
     headers: PUT_RETRY_TOKEN_HEADER,
     success: { status: 200, description: 'The messages are stored; ids are in the order sent.', schema: putMessages },
-    errors: [
-      'LimitExceeded',
-      'PayloadTooLarge',
-      'UnsupportedMediaType',
-      'IncorrectState',
-      'InvalidatedRetryToken',
-      'TooManyRequests',
-    ],
+    errors: ['LimitExceeded', 'PayloadTooLarge', 'UnsupportedMediaType', 'IncorrectState', 'InvalidatedRetryToken'],
   })
   put(
     @CurrentCaller() caller: Caller,
@@ -76,7 +69,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'The messages; an empty array where there were none.', schema: getMessages },
-    errors: ['IncorrectState', 'TooManyRequests'],
+    errors: ['IncorrectState'],
   })
   async get(
     @CurrentCaller() caller: Caller,
@@ -95,7 +88,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'The new time; the receipt stays good.', schema: updatedMessage },
-    errors: ['UnsupportedMediaType', 'PayloadTooLarge', 'TooManyRequests'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
   update(
     @CurrentCaller() caller: Caller,
@@ -114,7 +107,6 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 204, description: 'The message is gone for good.' },
-    errors: ['TooManyRequests'],
   })
   delete(
     @CurrentCaller() caller: Caller,
@@ -133,7 +125,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'A result per entry, in order.', schema: updateMessagesResult },
-    errors: ['UnsupportedMediaType', 'PayloadTooLarge', 'TooManyRequests'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
   updateMany(
     @CurrentCaller() caller: Caller,
@@ -152,7 +144,7 @@ export class MessagesController {
     permission: 'use queue-pull',
     takesDeadLetters: true,
     success: { status: 200, description: 'A result per entry, in order.', schema: deleteMessagesResult },
-    errors: ['UnsupportedMediaType', 'PayloadTooLarge', 'TooManyRequests'],
+    errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
   deleteMany(
     @CurrentCaller() caller: Caller,

@@ -74,12 +74,12 @@ export class Metrics {
     );
     this.gauge(
       'towpath_limits_remembered',
-      'Queues and channels whose rates or storage this pod remembers for the limits.',
+      'Queues, channels and tenancies whose rates or storage this pod remembers for the limits.',
       () => rates.size + storage.size,
     );
     const refused: Counter = new Counter({
       name: 'towpath_refused_requests_total',
-      help: 'Requests that a limit of a queue, or the share of it that a channel may use, has refused.',
+      help: 'Requests that a limit of a queue, of the share of it that a channel may use, of a tenancy or of a user has refused.',
       labelNames: ['limit', 'scope'],
       registers: [this.registry],
       collect: () => {

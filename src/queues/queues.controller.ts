@@ -44,7 +44,7 @@ export class QueuesController {
     description: 'The OCID of the new queue is the identifier of the resource of the work request.',
     permission: 'manage queues',
     success: accepted('The queue is created.'),
-    errors: ['InvalidatedRetryToken', 'UnsupportedMediaType', 'PayloadTooLarge'],
+    errors: ['InvalidatedRetryToken', 'LimitExceeded', 'UnsupportedMediaType', 'PayloadTooLarge'],
     headers: RETRY_TOKEN_HEADER,
   })
   async create(

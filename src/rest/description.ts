@@ -27,10 +27,23 @@ const PATH_PARAMETERS: Readonly<Record<string, { readonly description: string; r
     description: 'The OCID of the consumer group.',
     example: 'ocid1.queueconsumergroup.oc1.local.amaaaaaaexample',
   },
+  compartmentId: {
+    description: 'The OCID of the compartment.',
+    example: 'ocid1.compartment.oc1.local.amaaaaaaexample',
+  },
+  userId: { description: 'The OCID of the user.', example: 'ocid1.user.oc1.local.amaaaaaaexample' },
+  groupId: { description: 'The OCID of the group.', example: 'ocid1.group.oc1.local.amaaaaaaexample' },
+  fingerprint: {
+    description: 'The fingerprint of the signing key.',
+    example: '00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff',
+  },
+  apiKeyId: { description: 'The OCID of the API key.', example: 'ocid1.queueapikey.oc1.local.amaaaaaaexample' },
+  authTokenId: { description: 'The OCID of the auth token.', example: 'ocid1.authtoken.oc1.local.amaaaaaaexample' },
   workRequestId: {
     description: 'The OCID of the work request.',
     example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample',
   },
+  policyId: { description: 'The OCID of the policy.', example: 'ocid1.policy.oc1.local.amaaaaaaexample' },
 };
 const DEAD_LETTERS =
   ' With `/dlq` after it (percent-encoded `%2Fdlq`) it names the dead letter queue: a Towpath extension.';
@@ -52,6 +65,11 @@ export function describe(app: NestFastifyApplication, version: string): OpenAPIO
     .addTag('messages', 'The data plane, at the messagesEndpoint of a queue.')
     .addTag('dead letters', 'What operators do with messages that failed. A Towpath extension.')
     .addTag('audit', 'Who changed what, and what was refused. A Towpath extension.')
+    .addTag(
+      'identity',
+      'Compartments, users, groups and credentials of the tenancy. A Towpath extension: in OCI another service has them.',
+    )
+    .addTag('policies', 'What the users of a group may do, and where. A Towpath extension.')
     .addTag('operations', 'For those who run the service; without credentials.')
     .addSecurity('signature', {
       type: 'apiKey',

@@ -5,9 +5,11 @@ import type { Logger } from 'pino';
 import type { Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
 import { BrokenAnswers } from './broken-answers.js';
+import type { FairTurns } from '../fairness/fair-turns.js';
 import type { MemoryBudget } from '../memory/memory-budget.js';
 import { hasWrongCertificate, type ServerCertificate } from '../tls/server-certificate.js';
 import { clientAddress, trustedHops } from './client-address.js';
+import { answerInTurn } from './fair-answers.js';
 import { closeConnectionsOnClose } from './closing-connections.js';
 import type { Connections } from './connections.js';
 import { allowOrigins } from './cors.js';
@@ -31,13 +33,14 @@ export interface HttpFoundations {
   readonly configuration: Configuration;
   readonly memory: MemoryBudget;
   readonly connections: Connections;
+  readonly turns: FairTurns;
   /** Null: it speaks no TLS. */
   readonly certificate: ServerCertificate | null;
 }
 
 /** Fastify, set up so that OCI's SDKs are understood; stock settings refuse some of their requests (contract 0, item 11). */
 export function createHttpAdapter(
-  { configuration, memory, connections, certificate }: HttpFoundations,
+  { configuration, memory, connections, turns, certificate }: HttpFoundations,
   logger: Logger,
 ): FastifyAdapter {
   // A browser that was told so keeps to it for years: not for a certificate that is made for trying out.
@@ -80,6 +83,7 @@ export function createHttpAdapter(
   certificate?.serve(server.server as unknown as TlsServer);
   closeConnectionsOnClose(server);
   sendSecurityHeaders(server, headers);
+  answerInTurn(server, turns);
   holdAnswers(server, memory);
   readBodiesAsBytes(server, maxBodyBytes(configuration));
   const methods = rememberMethods(server);

@@ -2,7 +2,7 @@ import { applyDecorators, HttpCode, SetMetadata } from '@nestjs/common';
 import { ApiExtension, ApiHeader, ApiOperation, ApiProduces, ApiResponse, ApiSecurity } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { HTTP_STATUS, type ErrorCode } from '../errors/service-error.js';
-import { OPERATION_ID, Requires, type Permission } from '../identity/permission.js';
+import { AllowsOwnUser, OPERATION_ID, Requires, type Permission } from '../identity/permission.js';
 
 /** The version of the API, first in every path. SDKs append it to the endpoint that they are given. */
 export const API_VERSION = '20210201';
@@ -24,6 +24,8 @@ interface OperationOptions {
   readonly summary: string;
   readonly description?: string;
   readonly permission: Permission;
+  /** True where callers need no permission for what is their own user's: the path's `userId`. */
+  readonly allowsOwnUser?: boolean;
   readonly success: Success;
   /** The codes that it may answer besides those that any operation may. */
   readonly errors?: readonly ErrorCode[];
@@ -41,6 +43,7 @@ const ANYWHERE: readonly ErrorCode[] = [
   'MissingParameter',
   'NotAuthenticated',
   'NotAuthorizedOrNotFound',
+  'TooManyRequests',
   'InternalServerError',
   'ServiceUnavailable',
 ];
@@ -70,7 +73,10 @@ export function Operation(options: OperationOptions): MethodDecorator {
     ApiOperation({
       operationId: options.id,
       summary: options.summary,
-      description: [options.description, `Needs the permission \`${options.permission}\`.`]
+      description: [
+        options.description,
+        `Needs the permission \`${options.permission}\`${options.allowsOwnUser === true ? '; for your own user none' : ''}.`,
+      ]
         .filter(Boolean)
         .join('\n\n'),
     }),
@@ -109,6 +115,7 @@ export function Operation(options: OperationOptions): MethodDecorator {
         },
       }),
     ),
+    ...(options.allowsOwnUser === true ? [AllowsOwnUser()] : []),
     ...(options.takesDeadLetters === true ? [ApiExtension('x-towpath-dead-letters', true)] : []),
     ...(options.isExtension === true ? [ApiExtension('x-towpath-extension', true)] : []),
   );
@@ -138,6 +145,8 @@ export const PUT_RETRY_TOKEN_HEADER = {
     maxLength: 64,
   },
 } as const;
+/** Of answers that hold a secret. */
+export const SECRET_HEADER = { 'cache-control': 'no-store, since the answer holds a secret.' } as const;
 export const NEXT_PAGE_HEADER = { 'opc-next-page': 'Where the next page begins; absent on the last one.' } as const;
 export const IF_MATCH_HEADER = {
   'if-match': { description: 'Only if the ETag is still this one, with or without quotes; absent or *: in any case.' },

@@ -1,7 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { QueueFunctions, type WorkRequest } from '../database/queue-functions.js';
+import { QueueFunctions, type FoundWorkRequest, type WorkRequest } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
+import type { Permission } from '../identity/permission.js';
+import { Access } from '../policies/access.js';
+import { permittedPage } from '../policies/permitted-page.js';
+import type { Target } from '../policies/tenancy-policies.js';
 import { isIdentifier } from '../rest/fields.js';
 import { API_VERSION } from '../rest/operation.js';
 import { PageTokens } from '../rest/page-token.js';
@@ -9,6 +13,8 @@ import type { WorkRequestBody } from './work-request.schemas.js';
 import { WorkRequestRunner } from './work-request-runner.js';
 
 const DEFAULT_LIMIT = 100;
+/** As page tokens name it. */
+const LIST = 'work requests';
 
 export interface PageQuery {
   readonly limit?: number | undefined;
@@ -25,6 +31,7 @@ export interface Page<Item> {
 export class WorkRequestsService {
   constructor(
     private readonly functions: QueueFunctions,
+    private readonly access: Access,
     private readonly runner: WorkRequestRunner,
     private readonly pages: PageTokens,
   ) {}
@@ -35,21 +42,29 @@ export class WorkRequestsService {
 
   /** Ends a redrive; what it moved stays moved. Throws IncorrectState where it has finished or is something else. */
   async cancel(caller: Caller, id: string): Promise<void> {
-    const request = await this.functions.cancelWorkRequest(caller, checked(id));
+    await this.find(caller, id, 'use');
+    const request = await this.functions.cancelWorkRequest(caller, id);
     // Whoever was at it may be gone.
     this.runner.run(request.id);
   }
 
-  /** Newest first. */
+  /** What the caller may see of them, newest first. Throws NotAuthorizedOrNotFound for a compartment in which that is nothing. */
   async list(
     caller: Caller,
     query: PageQuery & { readonly compartmentId?: string | undefined; readonly workRequestId?: string | undefined },
   ): Promise<Page<WorkRequestBody>> {
-    if (query.compartmentId !== undefined) await this.functions.checkCompartment(caller.tenancyId, query.compartmentId);
-    const page = await this.page('work requests', query, (position, limit) =>
-      this.functions.listWorkRequests(caller.tenancyId, query, position, limit),
-    );
-    return { ...page, items: page.items.map(toBody) };
+    const limit = query.limit ?? DEFAULT_LIMIT;
+    const position = this.pages.decode(LIST, query.page);
+    const { items, next } = await permittedPage<FoundWorkRequest, number>({
+      may: await this.access.filterOf(caller, query.compartmentId, targetOf, (request) =>
+        permissionFor('inspect', request),
+      ),
+      after: position === null ? null : Number(position[0]),
+      cursorOf: ({ number }) => number,
+      limit,
+      read: (before, count) => this.functions.listWorkRequests(caller.tenancyId, query, before, count),
+    });
+    return { items: items.map(toBody), nextPage: next === null ? null : this.pages.encode(LIST, [next]) };
   }
 
   async errors(
@@ -84,8 +99,12 @@ export class WorkRequestsService {
     };
   }
 
-  private async find(caller: Caller, id: string): Promise<WorkRequest> {
-    return this.functions.findWorkRequest(caller.tenancyId, checked(id));
+  /** Throws NotAuthorizedOrNotFound where there is none, and the very same where the caller is not permitted. */
+  private async find(caller: Caller, id: string, verb: 'read' | 'use' = 'read'): Promise<WorkRequest> {
+    const request = await this.functions.findWorkRequest(caller.tenancyId, checked(id));
+    if (await this.access.may(caller, targetOf(request), permissionFor(verb, request))) return request;
+    // Worded as towpath.find_work_request does.
+    throw new ServiceError('NotAuthorizedOrNotFound', `work request ${id} does not exist or you may not see it`);
   }
 
   private async page<Item extends { readonly number: number }>(
@@ -103,6 +122,18 @@ export class WorkRequestsService {
       nextPage: found.length > limit && last !== undefined ? this.pages.encode(list, [last.number]) : null,
     };
   }
+}
+
+function targetOf(request: FoundWorkRequest): Target {
+  const { compartmentId, entityType, identifier, queueId, queueName } = request;
+  // Kept for longer than its queue, which it may still be known by.
+  const id = entityType === 'QUEUE' ? identifier : (queueId ?? undefined);
+  return { compartmentId, queue: { id, displayName: queueName ?? undefined } };
+}
+
+/** Whoever may work with consumer groups only may follow what becomes of them. Without a request the weaker one. */
+function permissionFor(verb: 'inspect' | 'read' | 'use', request?: FoundWorkRequest): Permission {
+  return `${verb} ${request?.entityType === 'QUEUE' ? 'queues' : 'consumer-groups'}`;
 }
 
 /** What cannot be an identifier is not looked for, and not shown to PostgreSQL. */

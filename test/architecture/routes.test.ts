@@ -6,11 +6,11 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   'QueuesController.list': 'inspect queues',
   'WorkRequestsController.list': 'inspect queues',
   'QueuesController.get': 'read queues',
-  'ConsumerGroupsController.list': 'inspect queues',
-  'ConsumerGroupsController.get': 'read queues',
-  'ConsumerGroupsController.update': 'use queues',
-  'ConsumerGroupsController.create': 'manage queues',
-  'ConsumerGroupsController.delete': 'manage queues',
+  'ConsumerGroupsController.list': 'inspect consumer-groups',
+  'ConsumerGroupsController.get': 'read consumer-groups',
+  'ConsumerGroupsController.update': 'use consumer-groups',
+  'ConsumerGroupsController.create': 'manage consumer-groups',
+  'ConsumerGroupsController.delete': 'manage consumer-groups',
   'WorkRequestsController.get': 'read queues',
   'WorkRequestsController.errors': 'read queues',
   'WorkRequestsController.logs': 'read queues',
@@ -38,7 +38,43 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   'MessagesController.updateMany': 'use queue-pull',
   'MessagesController.delete': 'use queue-pull',
   'MessagesController.deleteMany': 'use queue-pull',
+  // Ours: identity. What is said of credentials holds for other people's: see OWN.
+  'CompartmentsController.list': 'inspect identity',
+  'CompartmentsController.get': 'read identity',
+  'CompartmentsController.create': 'manage identity',
+  'CompartmentsController.update': 'manage identity',
+  'CompartmentsController.delete': 'manage identity',
+  'UsersController.list': 'inspect identity',
+  'UsersController.get': 'read identity',
+  'UsersController.create': 'manage identity',
+  'UsersController.delete': 'manage identity',
+  'GroupsController.list': 'inspect identity',
+  'GroupsController.get': 'read identity',
+  'GroupsController.listMembers': 'read identity',
+  'GroupsController.create': 'manage identity',
+  'GroupsController.delete': 'manage identity',
+  'GroupsController.addMember': 'manage identity',
+  'GroupsController.removeMember': 'manage identity',
+  'CredentialsController.createSigningKey': 'manage identity',
+  'CredentialsController.listSigningKeys': 'read identity',
+  'CredentialsController.deleteSigningKey': 'manage identity',
+  'CredentialsController.createApiKey': 'manage identity',
+  'CredentialsController.listApiKeys': 'read identity',
+  'CredentialsController.deleteApiKey': 'manage identity',
+  'CredentialsController.createAuthToken': 'manage identity',
+  'CredentialsController.listAuthTokens': 'read identity',
+  'CredentialsController.deleteAuthToken': 'manage identity',
+  'PoliciesController.create': 'manage policies',
+  'PoliciesController.get': 'read policies',
+  'PoliciesController.list': 'inspect policies',
+  'PoliciesController.update': 'manage policies',
+  'PoliciesController.delete': 'manage policies',
+  'PoliciesController.explain': 'read policies',
 };
+/** For which no permission is needed where they are about the caller's own user: its credentials, and a look at itself. */
+const OWN = Object.keys(PERMISSIONS)
+  .filter((name) => name.startsWith('CredentialsController.'))
+  .concat('UsersController.get');
 const OPEN = ['HealthController.livez', 'HealthController.readyz', 'MetricsController.read'];
 
 /** Without the method. */
@@ -67,6 +103,11 @@ describe('the routes of the application', () => {
     // Those of later features are added here with the contract at hand.
     expect(Object.fromEntries(closed.map(({ name, permission }) => [nameOf(name), permission]))).toEqual(PERMISSIONS);
     expect(routes.filter((route) => route.isPublic).map(({ name }) => nameOf(name))).toEqual(OPEN);
+  });
+
+  it('let users manage their own credentials, and nothing else of their own', () => {
+    const own = declaredRoutes(pods.pods[0]!.app).filter((route) => route.allowsOwnUser);
+    expect(own.map(({ name }) => nameOf(name)).toSorted()).toEqual(OWN.toSorted());
   });
 
   it('answer 401 without credentials, all but the open ones', async () => {

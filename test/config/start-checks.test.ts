@@ -63,6 +63,8 @@ describe('what speaks against a start', () => {
   it.each([
     [{ TOWPATH_TLS_KEY_FILE: '' }, /TOWPATH_TLS_CERT_FILE is set, but not TOWPATH_TLS_KEY_FILE/],
     [{ TOWPATH_TLS_CERT_FILE: '', TOWPATH_HOST: '127.0.0.1' }, /TOWPATH_TLS_KEY_FILE is set, but not/],
+    [{ TOWPATH_OIDC_ISSUER: 'https://login.example.com' }, /made for other services would be taken/],
+    [{ TOWPATH_OIDC_AUDIENCE: 'queues' }, /TOWPATH_OIDC_AUDIENCE is set, but not TOWPATH_OIDC_ISSUER/],
     [{ ...noTls, TOWPATH_HOST: '::1', TOWPATH_TLS_CLIENT_CA_FILE: '/ca' }, /TOWPATH_TLS_CLIENT_CA_FILE .* takes TLS/],
   ])('in any mode: %j', (changes, expected) => {
     expect(problems(changes)).toEqual([expect.stringMatching(expected)]);

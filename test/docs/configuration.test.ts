@@ -23,7 +23,8 @@ const rows: readonly Row[] = marked('configuration')
 /** A list is told by what is in it. */
 const told = (environment: NodeJS.ProcessEnv): unknown[] => Object.values(readConfiguration(environment)).flat();
 /** Variables without a default that are no numbers. */
-const isText = (name: string): boolean => /_(?:URL|FILE|ORIGINS)$/.test(name) || name.startsWith('TOWPATH_MASTER_KEY');
+const isText = (name: string): boolean =>
+  /_(?:URL|FILE|ORIGINS|ISSUER|AUDIENCE|CLAIM)$/.test(name) || name.startsWith('TOWPATH_MASTER_KEY');
 
 describe("the README's configuration table", () => {
   it('lists the variables that there are, in their order', () => {
@@ -41,7 +42,7 @@ describe("the README's configuration table", () => {
     const value =
       name === 'DATABASE_URL'
         ? 'postgres://somebody@somewhere/something'
-        : name.endsWith('_URL') || name.endsWith('_ORIGINS')
+        : name.endsWith('_URL') || name.endsWith('_ORIGINS') || name.endsWith('_ISSUER')
           ? 'https://queues.example.com'
           : name.endsWith('_FILE') || name.endsWith('_DIRECTORY')
             ? '/run/secrets/file'

@@ -136,7 +136,7 @@ export function compileSources(directory: string): void {
   symlinkSync(join(PROJECT, 'node_modules'), join(directory, 'node_modules'));
 }
 
-export async function until(condition: () => unknown, what: string, milliseconds = 30_000): Promise<void> {
+export async function until(condition: () => unknown, what: string, milliseconds = 120_000): Promise<void> {
   const deadline = Date.now() + milliseconds;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);

@@ -106,7 +106,7 @@ function worksIn(pid: string, folder: string): boolean {
 }
 
 export async function expectNoProcessIn(folder: string): Promise<void> {
-  await until(() => processesIn(folder).length === 0, `no process is left in ${folder}`, 10_000);
+  await until(() => processesIn(folder).length === 0, `no process is left in ${folder}`);
 }
 
 /** The user that a process runs as. */

@@ -3,6 +3,7 @@ import { startPodProcesses, type PodProcesses } from '../pods/pod-process.js';
 import { checkHistory } from './check.js';
 import { GROUPS } from './groups.js';
 import { clock, type RedriveCall } from './history.js';
+import { lacking, type LoadCounts } from './load-counts.js';
 import { runLoad } from './load.js';
 import { RecordedQueue } from './recorded-queue.js';
 import { settle } from './settle.js';
@@ -11,6 +12,18 @@ const SECONDS = Number(process.env['TOWPATH_HISTORY_SECONDS'] ?? 45);
 /** A redrive of so many dead letters, in so many seconds, has a middle. */
 const DEAD_LETTERS = 12;
 const REDRIVE_SECONDS = 6;
+/** It must have exercised what it checks; a tenth of what an idle machine does is enough. */
+const LEAST = {
+  messages: SECONDS * 10,
+  deadLetters: SECONDS / 3,
+  redrives: SECONDS / 15,
+  redriven: SECONDS / 3,
+  cutShort: 0,
+  unknown: SECONDS / 3,
+  refused: SECONDS,
+};
+/** A loaded machine may not come to that, or to a redrive in whose middle a pod can be killed, in the first run. */
+const ATTEMPTS = 3;
 
 describe('consumer groups and redrives under load, on two pods', () => {
   let all: PodProcesses;
@@ -60,26 +73,27 @@ describe('consumer groups and redrives under load, on two pods', () => {
       const target = { urls: all.pods.map(({ url }) => url), ...all.credentials };
       const settings = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: 3, groups: GROUPS };
       const queue = await RecordedQueue.create(target, settings);
-      const until = clock() + SECONDS * 1000;
-      const killing = sleep((SECONDS * 1000) / 3).then(() => killInRedrive(queue, until));
       const consumers = 8 * (GROUPS.length + 1);
-      const counts = await runLoad(queue, { seconds: SECONDS, producers: 12, consumers, redrives: true });
-      const interrupted = await killing;
+      let interrupted: RedriveCall | null = null;
+      const run = async (): Promise<LoadCounts> => {
+        const until = clock() + SECONDS * 1000;
+        const killing = sleep((SECONDS * 1000) / 3).then(() => interrupted ?? killInRedrive(queue, until));
+        const counted = await runLoad(queue, { seconds: SECONDS, producers: 12, consumers, redrives: true });
+        interrupted = await killing;
+        return counted;
+      };
+      let counts = await run();
+      for (let again = 1; again < ATTEMPTS; again += 1) {
+        if (interrupted === null || lacking(counts, LEAST).length > 0) counts = await run();
+      }
       await settle(queue, all.test);
       process.stdout.write(`history of groups, ${SECONDS} s: ${JSON.stringify(counts)}\n`);
 
       expect(checkHistory(queue.history)).toEqual([]);
       expect(queue.surprises).toEqual([]);
       expect(interrupted).toMatchObject({ outcome: 'done', isComplete: true });
-      // It must have exercised what it checks; a tenth of what an idle machine does is enough.
-      expect(counts.messages).toBeGreaterThan(SECONDS * 10);
-      expect(counts.deadLetters).toBeGreaterThan(SECONDS / 3);
-      expect(counts.redrives).toBeGreaterThan(SECONDS / 15);
-      expect(counts.redriven).toBeGreaterThan(SECONDS / 3);
-      expect(counts.cutShort).toBeGreaterThan(0);
-      expect(counts.unknown).toBeGreaterThan(SECONDS / 3);
-      expect(counts.refused).toBeGreaterThan(SECONDS);
+      expect(lacking(counts, LEAST)).toEqual([]);
     },
-    SECONDS * 1000 + 240_000,
+    ATTEMPTS * SECONDS * 1000 + 420_000,
   );
 });

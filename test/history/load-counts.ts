@@ -17,6 +17,13 @@ export interface LoadCounts {
   readonly lifecyclesPerSecond: number;
 }
 
+/** What a run did no more of than `least` says, so that it cannot have exercised it enough. */
+export function lacking(counts: LoadCounts, least: Partial<LoadCounts>): string[] {
+  return Object.entries(least)
+    .filter(([name, count]) => counts[name as keyof LoadCounts] <= count)
+    .map(([name, count]) => `${name}: ${counts[name as keyof LoadCounts]}, not more than ${count}`);
+}
+
 export function countLoad(operations: readonly Operation[], seconds: number): LoadCounts {
   const gets = operations.filter((each) => each.kind === 'get');
   const deliveries = gets.flatMap(({ group, deadLetter, messages }) =>

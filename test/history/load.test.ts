@@ -1,17 +1,30 @@
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { checkHistory } from './check.js';
+import { lacking } from './load-counts.js';
 import { runLoad } from './load.js';
 import { settle } from './settle.js';
 import { RecordedQueue } from './recorded-queue.js';
 
 const SECONDS = Number(process.env['TOWPATH_HISTORY_SECONDS'] ?? 30);
 const LIMIT = 3;
+/** It must have exercised what it checks; a tenth of what an idle machine does is enough. */
+const LEAST = {
+  messages: SECONDS * 20,
+  redeliveries: SECONDS * 2,
+  deadLetters: SECONDS / 6,
+  abortedPolls: SECONDS / 3,
+  extended: SECONDS,
+  refused: SECONDS,
+};
+/** A loaded machine may not come to that in the first run. */
+const ATTEMPTS = 3;
 
 describe('the queue under load, on two pods', () => {
   let pods: TestPods;
 
   beforeAll(async () => {
-    pods = await startTestPods(2);
+    // Nothing is away here. A machine that is busy for seconds must not look like it.
+    pods = await startTestPods(2, { TOWPATH_DATABASE_WAIT_SECONDS: '30' });
   });
   afterAll(() => pods.stop());
 
@@ -21,21 +34,18 @@ describe('the queue under load, on two pods', () => {
       const target = { urls: pods.pods.map(({ url }) => url), ...pods.credentials };
       const settings = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: LIMIT };
       const queue = await RecordedQueue.create(target, settings);
-      const counts = await runLoad(queue, { seconds: SECONDS });
+      let counts = await runLoad(queue, { seconds: SECONDS });
+      for (let attempt = 1; attempt < ATTEMPTS && lacking(counts, LEAST).length > 0; attempt += 1) {
+        counts = await runLoad(queue, { seconds: SECONDS });
+      }
       await settle(queue, pods.test);
       process.stdout.write(`history of ${SECONDS} s: ${JSON.stringify(counts)}\n`);
 
       expect(checkHistory(queue.history)).toEqual([]);
       expect(queue.surprises).toEqual([]);
       expect(queue.unavailable).toEqual([]);
-      // It must have exercised what it checks; a tenth of what an idle machine does is enough.
-      expect(counts.messages).toBeGreaterThan(SECONDS * 20);
-      expect(counts.redeliveries).toBeGreaterThan(SECONDS * 2);
-      expect(counts.deadLetters).toBeGreaterThan(SECONDS / 6);
-      expect(counts.abortedPolls).toBeGreaterThan(SECONDS / 3);
-      expect(counts.extended).toBeGreaterThan(SECONDS);
-      expect(counts.refused).toBeGreaterThan(SECONDS);
+      expect(lacking(counts, LEAST)).toEqual([]);
     },
-    SECONDS * 1000 + 180_000,
+    ATTEMPTS * SECONDS * 1000 + 420_000,
   );
 });

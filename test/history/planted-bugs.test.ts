@@ -107,8 +107,10 @@ describe('the history checker finds', () => {
   it(
     'statistics that forget a dead letter',
     async () => {
-      const found = await propertiesBroken(PROPERTIES.stats, (test) =>
-        rewrite(test, 'sweep_timed_out_deliveries', [/\(false, -1\), \(true, 1\)/, '(true, 1)']),
+      const found = await propertiesBroken(
+        PROPERTIES.stats,
+        (test) => rewrite(test, 'sweep_timed_out_deliveries', [/\(false, -1\), \(true, 1\)/, '(true, 1)']),
+        { lingerMs: 5000 },
       );
       expect([...found.keys()]).toEqual([PROPERTIES.stats]);
     },

@@ -5,6 +5,8 @@ import type { RecordedQueue } from './recorded-queue.js';
 
 /** The longest poll of a load with redrives, and some time to answer it. */
 const POLLS_END_MS = 1300;
+/** Longer than a redrive takes: what it takes from a holder no end of the window explains. */
+const HOLD_SECONDS = 15;
 
 /** The redrives of a load, and what they want of its consumers. */
 export class RedriveLoad {
@@ -27,12 +29,14 @@ export class RedriveLoad {
       const group = this.mortal[(round + 1) % this.mortal.length]?.name ?? '';
       const some = [
         { group, messagesPerSecond: between(10, 40) },
+        // Of all groups, since this one has hardly any dead letters left.
         { group: null, messagesPerSecond: 1, cancelAfterMs: between(200, 800) },
+        { group: null, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null },
         { group, channelIds: ['amber', 'dove'] },
-        { group, messagesPerSecond: 2, cancelAfterMs: between(0, 400) },
         { group: null, isDryRun: true },
       ];
+      await this.redriveBesideHolder(round, group);
       await this.redriveAndShow(round, group);
       await this.queue.redrive(round, { group, ...some[round % some.length] });
     }
@@ -41,6 +45,18 @@ export class RedriveLoad {
   /** Consumers of dead letters never do. */
   isPausing({ group, deadLetter }: Side): boolean {
     return !deadLetter && this.pausing === group;
+  }
+
+  /** A consumer has dead letters from before a redrive until after it, and gives them back: they were not the redrive's to take. */
+  private async redriveBesideHolder(pod: number, group: string): Promise<void> {
+    const side = { group, deadLetter: true };
+    const get = { ...side, limit: 20, visibilityInSeconds: HOLD_SECONDS, timeoutInSeconds: 1 };
+    const gets = await Promise.all(range(3).map(() => this.queue.get(pod, get)));
+    const held = gets
+      .map((messages) => (messages ?? []).map(({ receipt }) => receipt))
+      .filter(({ length }) => length > 0);
+    if (held.length > 0) await this.queue.redrive(pod, { group });
+    await Promise.all(held.map((receipts) => this.queue.update(pod, receipts, 0, side)));
   }
 
   /**

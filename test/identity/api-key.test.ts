@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as fc from 'fast-check';
-import { digestOfApiKey, digestOfPasscode, makeApiKey, makeAuthToken } from '../../src/identity/api-key.js';
+import { digestOfApiKey, digestsOfPasscode, makeApiKey, makeAuthToken } from '../../src/identity/api-key.js';
 
 describe('API keys', () => {
   it('are found again by the digest of the whole key, and begin with their prefix', () => {
@@ -22,17 +22,29 @@ describe('API keys', () => {
 });
 
 describe('auth tokens', () => {
-  it('are found again by the digest of what their passcode encodes', () => {
-    const { passcode, digest } = makeAuthToken();
-    expect(digestOfPasscode(passcode)).toEqual(digest);
-    expect(digest).toEqual(createHash('sha256').update(Buffer.from(passcode, 'base64')).digest());
-    expect(makeAuthToken().passcode).not.toBe(passcode);
+  it('are found again by their own digest, from themselves and from their base64', () => {
+    const { token, passcode, digest } = makeAuthToken();
+    expect(Buffer.from(passcode, 'base64').toString()).toBe(token);
+    expect(digest).toEqual(createHash('sha256').update(token).digest());
+    expect(digestsOfPasscode(token)).toContainEqual(digest);
+    expect(digestsOfPasscode(passcode)).toContainEqual(digest);
+    expect(makeAuthToken().token).not.toBe(token);
   });
 
-  it('have no digest where the passcode is not base64', () => {
+  it('of any form are found both ways, since what is base64 may be a token too', () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[!-~]{16,190}$/), (token) => {
+        const digest = createHash('sha256').update(token).digest();
+        expect(digestsOfPasscode(token)).toContainEqual(digest);
+        expect(digestsOfPasscode(Buffer.from(token).toString('base64'))).toContainEqual(digest);
+      }),
+    );
+  });
+
+  it('have no digest where the passcode can be neither', () => {
     const { passcode } = makeAuthToken();
-    for (const bad of ['', passcode.slice(1), `${passcode} `, `${passcode}\n`, '\0', 'é', 'A'.repeat(10_000)]) {
-      expect(digestOfPasscode(bad)).toBeNull();
+    for (const bad of ['', 'short', `${passcode} `, `${passcode}\n`, '\0', 'é'.repeat(20), 'A'.repeat(10_000)]) {
+      expect(digestsOfPasscode(bad)).toEqual([]);
     }
   });
 });

@@ -4,6 +4,8 @@ import {
   Body,
   Catch,
   Controller,
+  createParamDecorator,
+  type ExecutionContext,
   Get,
   Global,
   Head,
@@ -11,17 +13,26 @@ import {
   Module,
   Post,
 } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { APP_GUARD, Reflector } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import type { FastifyReply } from 'fastify';
 import { Database } from '../../src/database/database.js';
 import { IdentityFunctions } from '../../src/database/identity-functions.js';
 import { toServiceError } from '../../src/errors/catalogue.js';
+import { CONFIGURATION, readConfiguration } from '../../src/config/environment.js';
 import { AuthenticationGuard } from '../../src/identity/authentication.guard.js';
 import type { Caller } from '../../src/identity/caller.js';
 import { IdentityModule } from '../../src/identity/identity.module.js';
-import { CurrentCaller, declaredRoutes, Public, Requires, undeclaredRoutes } from '../../src/identity/permission.js';
+import {
+  AllowsOwnUser,
+  CurrentCaller,
+  declaredRoutes,
+  isOfOwnUser,
+  Public,
+  Requires,
+  undeclaredRoutes,
+} from '../../src/identity/permission.js';
 import { createTestDatabase } from '../support/database.js';
 import { bearer, makeUser, type User } from './user.js';
 import { signByHand } from './wire.js';
@@ -64,6 +75,26 @@ class UndeclaredController {
   }
 }
 
+const OfOwnUser = createParamDecorator((_: unknown, context: ExecutionContext) =>
+  isOfOwnUser(new Reflector(), context),
+);
+
+@Controller('users')
+class UserController {
+  @AllowsOwnUser()
+  @Requires('manage identity')
+  @Get(':userId')
+  own(@OfOwnUser() isOwn: boolean): { isOwn: boolean } {
+    return { isOwn };
+  }
+
+  @Requires('manage identity')
+  @Post(':userId')
+  others(@OfOwnUser() isOwn: boolean): { isOwn: boolean } {
+    return { isOwn };
+  }
+}
+
 @Public()
 @Controller('open')
 class OpenController {
@@ -89,11 +120,17 @@ describe('the guard', () => {
   beforeAll(async () => {
     test = await createTestDatabase();
     @Global()
-    @Module({ providers: [{ provide: Database, useValue: test.database }], exports: [Database] })
+    @Module({
+      providers: [
+        { provide: Database, useValue: test.database },
+        { provide: CONFIGURATION, useValue: readConfiguration({}) },
+      ],
+      exports: [Database, CONFIGURATION],
+    })
     class DatabaseModule {}
     @Module({
       imports: [DatabaseModule, IdentityModule],
-      controllers: [DeclaredController, UndeclaredController, OpenController],
+      controllers: [DeclaredController, UndeclaredController, UserController, OpenController],
       providers: [{ provide: APP_GUARD, useExisting: AuthenticationGuard }],
     })
     class AppModule {}
@@ -141,16 +178,21 @@ describe('the guard', () => {
   }
 
   it('lets signed requests and keys through and tells the route who calls', async () => {
-    const caller = { ...user.owner, credential: 'signature', credentialId: user.signer.fingerprint };
+    const caller = {
+      ...user.owner,
+      credential: 'signature',
+      credentialId: user.signer.fingerprint,
+      permission: 'read queues',
+    };
     const body = '{"messages":["é"]}';
     expect(await send(signByHand(user.signer, { target: '/declared?a=%20b' }))).toEqual({ status: 200, body: caller });
     expect(await send(signByHand(user.signer, { method: 'POST', target: '/declared', body }))).toEqual({
       status: 201,
-      body: { caller, length: Buffer.byteLength(body) },
+      body: { caller: { ...caller, permission: 'use queue-push' }, length: Buffer.byteLength(body) },
     });
     expect(await send({ ...bearer(user.apiKey), target: '/declared' })).toEqual({
       status: 200,
-      body: { ...user.owner, credential: 'api-key', credentialId: user.apiKeyId },
+      body: { ...caller, credential: 'api-key', credentialId: user.apiKeyId },
     });
     expect((await send(signByHand(user.signer, { method: 'HEAD', target: '/declared' }))).status).toBe(200);
   });
@@ -172,6 +214,17 @@ describe('the guard', () => {
     }
   });
 
+  it('knows what is of the caller’s own user, on routes that make a difference', async () => {
+    const { userId } = user.owner;
+    const isOwn = async (id: string, method = 'GET'): Promise<unknown> =>
+      (await send({ ...bearer(user.apiKey), method, target: `/users/${id}` })).body;
+    expect(await isOwn(userId)).toEqual({ isOwn: true });
+    for (const other of [`${userId}x`, userId.toUpperCase(), userId.slice(1), '%00', `${userId}%20`]) {
+      expect([other, await isOwn(other)]).toEqual([other, { isOwn: false }]);
+    }
+    expect(await isOwn(userId, 'POST')).toEqual({ isOwn: false });
+  });
+
   it('refuses a route about which nothing was declared, as if it were not there', async () => {
     expect(await send({ ...bearer(user.apiKey), target: '/undeclared' })).toEqual({
       status: 404,
@@ -182,13 +235,15 @@ describe('the guard', () => {
   it('can list what was declared about every route', () => {
     const application: INestApplication = app;
     expect(undeclaredRoutes(application)).toEqual(['GET UndeclaredController.read', 'HEAD UndeclaredController.look']);
-    expect(declaredRoutes(application)).toEqual([
-      { name: 'GET DeclaredController.read', isPublic: false, permission: 'read queues' },
-      { name: 'POST DeclaredController.put', isPublic: false, permission: 'use queue-push' },
-      { name: 'GET DeclaredController.open', isPublic: true, permission: null },
-      { name: 'GET UndeclaredController.read', isPublic: false, permission: null },
-      { name: 'HEAD UndeclaredController.look', isPublic: false, permission: null },
-      { name: 'GET OpenController.read', isPublic: true, permission: null },
+    expect(declaredRoutes(application)).toMatchObject([
+      { name: 'GET DeclaredController.read', operation: null, isPublic: false, permission: 'read queues' },
+      { name: 'POST DeclaredController.put', operation: null, isPublic: false, permission: 'use queue-push' },
+      { name: 'GET DeclaredController.open', operation: null, isPublic: true, permission: null },
+      { name: 'GET UndeclaredController.read', operation: null, isPublic: false, permission: null },
+      { name: 'HEAD UndeclaredController.look', operation: null, isPublic: false, permission: null },
+      { name: 'GET UserController.own', isPublic: false, permission: 'manage identity', allowsOwnUser: true },
+      { name: 'POST UserController.others', isPublic: false, permission: 'manage identity', allowsOwnUser: false },
+      { name: 'GET OpenController.read', operation: null, isPublic: true, permission: null },
     ]);
   });
 });

@@ -100,10 +100,11 @@ describe('the Authorization header', () => {
 
   it('takes no time that grows faster than its length', () => {
     const request = signByHand(signer);
-    const began = performance.now();
+    // Of the processor: what others take of it is none of ours.
+    const before = process.cpuUsage();
     for (const filler of [' ', '\t', 'a', '=', '"', ',', 'a="",', '" ', 'Signature ']) {
       check(withHeaders(request, { authorization: `Signature ${filler.repeat(8000 / filler.length)}` }));
     }
-    expect(performance.now() - began).toBeLessThan(500);
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(500);
   });
 });

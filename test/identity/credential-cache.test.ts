@@ -48,6 +48,31 @@ it('remembers what it found for two seconds, then notices that it is gone', asyn
   expect(await cache.get('a', 'a')).toBeNull();
 });
 
+it('forgets what it is told to, and only that', async () => {
+  const { cache, loads, existing } = setup(['a', 'b']);
+  await Promise.all(['a', 'b'].map((name) => cache.get(name, name)));
+  existing.clear();
+  cache.forget((name, value) => name === 'a' && value === 'A');
+  expect(await cache.get('a', 'a')).toBeNull();
+  expect(await cache.get('b', 'b')).toBe('B');
+  cache.forget();
+  expect(await cache.get('b', 'b')).toBeNull();
+  expect(loads.flat()).toEqual(['a', 'b', 'a', 'b']);
+});
+
+it('does not remember what was looked up while it was told to forget: it may be what was revoked', async () => {
+  const { cache, loads, release } = setup(['a'], true);
+  const first = cache.get('a', 'a');
+  cache.forget((name) => name === 'a');
+  release();
+  expect(await first).toBe('A');
+  const second = cache.get('a', 'a');
+  release();
+  expect(await second).toBe('A');
+  expect(await cache.get('a', 'a')).toBe('A');
+  expect(loads).toEqual([['a'], ['a']]);
+});
+
 it('remembers what is missing for half a second, then notices that it is there', async () => {
   const { cache, loads, clock, existing } = setup([]);
   expect(await cache.get('a', 'a')).toBeNull();

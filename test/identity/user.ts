@@ -15,10 +15,11 @@ export interface User {
   readonly authTokenId: string;
 }
 
-/** A user of a tenancy of its own with one credential of each kind. */
+/** An administrator of a tenancy of its own with one credential of each kind. */
 export async function makeUser(functions: IdentityFunctions): Promise<User> {
   const tenancy = await functions.createTenancy(randomBytes(6).toString('hex'));
   const user = await functions.createUser(tenancy.id, 'ana');
+  await functions.addAdministrator(tenancy.id, user.id);
   const owner = { tenancyId: tenancy.id, userId: user.id };
   const signer = { ...makeSigner(), ...owner };
   await functions.addSigningKey(signer, signer.publicKey.export({ type: 'spki', format: 'pem' }).toString());

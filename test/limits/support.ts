@@ -4,8 +4,8 @@ import type { MessageToPut, PutMessage } from '../../src/database/message-functi
 import type { Queue } from '../../src/database/queue-functions.js';
 
 /** What limits look at of a queue. */
-export const queueOf = (queueId = 1, channelConsumptionLimit = 100): Queue =>
-  ({ queueId, channelConsumptionLimit }) as Queue;
+export const queueOf = (queueId = 1, channelConsumptionLimit = 100, tenancyId = 'tenancy'): Queue =>
+  ({ queueId, channelConsumptionLimit, tenancyId }) as Queue;
 
 export const messageOf = (sizeInBytes: number, channelId = ''): MessageToPut => ({
   content: Buffer.alloc(0),

@@ -40,7 +40,11 @@ describe('requests that come together', () => {
     pods = await startTestPods(1, { TOWPATH_MAX_CHANNELS: '3' });
     [pod] = pods.pods as [Pod];
     client = new Client(pod.url, pods.credentials.apiKey);
-    caller = { tenancyId: pods.credentials.tenancyId, userId: pods.credentials.userId } as Caller;
+    caller = {
+      tenancyId: pods.credentials.tenancyId,
+      userId: pods.credentials.userId,
+      permission: 'use queue-push',
+    } as Caller;
     pod.app.get(MergeCounts).onStatement = (kind, requests): void => void statements[kind].push(requests);
   });
   beforeEach(() => {
@@ -231,12 +235,12 @@ describe('requests that come together', () => {
       get(id, { visibilityInSeconds: 20 }),
       get(id, { visibilityInSeconds: 0 }),
       get(id, { visibilityInSeconds: 0 }),
-      get(id, {}, { by: { ...caller, userId: 'ocid1.user.oc1..other' } }),
+      get(id, {}, { by: { ...caller, userId: 'oidc/other', groups: ['Administrators'] } }),
     ]);
     expect(answers.map(({ length }) => length)).toEqual(Array(8).fill(1));
     expect(statements.get.toSorted((a, b) => a - b)).toEqual([1, 1, 1, 1, 2, 2]);
     const [row] = await pods.test.sql<{ count: number }>(
-      `select count(*) from towpath.message where delivered_to = 'ocid1.user.oc1..other'`,
+      `select count(*) from towpath.message where delivered_to = 'oidc/other'`,
     );
     expect(row).toEqual({ count: 1 });
   });

@@ -57,7 +57,11 @@ describe('merged requests', () => {
     pods = await startTestPods(1, settings);
     await pods.add({ TOWPATH_MERGING: 'off' });
     client = new Client(pods.pods[0]!.url, pods.credentials.apiKey);
-    caller = { tenancyId: pods.credentials.tenancyId, userId: pods.credentials.userId } as Caller;
+    caller = {
+      tenancyId: pods.credentials.tenancyId,
+      userId: pods.credentials.userId,
+      permission: 'use queue-push',
+    } as Caller;
     pods.pods[0]!.app.get(MergeCounts).onStatement = (kind, requests): void => {
       if (requests > 1) mergedOf[kind] += 1;
     };

@@ -319,7 +319,7 @@ if (!existsSync(OLD_SERVER)) {
       binDirectory: OLD_SERVER,
       settings: { fsync: 'off' },
     });
-  }, 60_000);
+  });
   afterAll(async () => {
     await server?.stop();
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });

@@ -3,10 +3,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
+import { makeSigner } from '../identity/wire.js';
 import { until } from '../pods/support.js';
 import { Client, type Answer, type Call } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { operationsOf, Validator, type Document, type NamedOperation } from './document.js';
+
+const idOf = ({ json }: Answer): string => String(json!['id']);
 
 /** What the running service answers, held against its own description; a field that is not described is a fault too. */
 describe('the answers', () => {
@@ -131,7 +134,7 @@ describe('the answers', () => {
       body: { entries: ['x', receipts[2]].map((receipt) => ({ receipt })) },
     });
     // The one that was made visible again has had its only delivery.
-    await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch&limit=10`);
+    await expectAnswer('getMessages', 200, `${queue}/messages?timeoutInSeconds=0&channelFilter=ch&limit=20`);
     await expectAnswer('getMessages', 200, `${queue}%2Fdlq/messages?timeoutInSeconds=0`);
     const peeks = `messages/actions/peekMessages`;
     await expectAnswer('peekMessages', 200, `${queue}/${peeks}?limit=1`);
@@ -220,6 +223,93 @@ describe('the answers', () => {
     }
     await expectAnswer('exportAuditEvents', 400, '/auditEvents/actions/export?limit=0');
     await expectAnswer('getStats', 404, `${queue}x/stats`);
+  });
+
+  it('are as described: of compartments, users and groups', async () => {
+    const nothing = 'ocid1.nothing';
+    const compartment = idOf(await expectAnswer('createCompartment', 200, '/compartments', { body: { name: 'a' } }));
+    const inner = { name: 'a', compartmentId: compartment };
+    const innerPath = `/compartments/${idOf(await expectAnswer('createCompartment', 200, '/compartments', { body: inner }))}`;
+    await expectAnswer('createCompartment', 400, '/compartments', { body: inner });
+    await expectAnswer('createCompartment', 404, '/compartments', { body: { name: 'a', compartmentId: nothing } });
+    await expectAnswer('getCompartment', 200, innerPath);
+    await expectAnswer('getCompartment', 404, `/compartments/${nothing}`);
+    await expectAnswer('listCompartments', 200, '/compartments?limit=1');
+    await expectAnswer('updateCompartment', 200, innerPath, { body: { name: 'b' } });
+    const root = `/compartments/${pods.credentials.tenancyId}`;
+    await expectAnswer('updateCompartment', 409, root, { body: { name: 'b' } });
+    await expectAnswer('deleteCompartment', 409, `/compartments/${compartment}`);
+    await expectAnswer('deleteCompartment', 204, innerPath);
+
+    const user = idOf(await expectAnswer('createUser', 200, '/users', { body: { name: 'ben' } }));
+    await expectAnswer('createUser', 400, '/users', { body: { name: 'ben' } });
+    await expectAnswer('getUser', 200, `/users/${user}`);
+    await expectAnswer('listUsers', 200, '/users?name=ben');
+    const group = `/groups/${idOf(await expectAnswer('createGroup', 200, '/groups', { body: { name: 'G' } }))}`;
+    await expectAnswer('addGroupMember', 204, `${group}/members/${user}`);
+    await expectAnswer('addGroupMember', 404, `${group}/members/${nothing}`);
+    await expectAnswer('getGroup', 200, group);
+    await expectAnswer('listGroups', 200, `/groups?userId=${user}`);
+    await expectAnswer('listGroupMembers', 200, `${group}/members`);
+    await expectAnswer('removeGroupMember', 204, `${group}/members/${user}`);
+    await expectAnswer('removeGroupMember', 404, `${group}/members/${user}`);
+    await expectAnswer('deleteGroup', 204, group);
+    await expectAnswer('deleteUser', 204, `/users/${user}`);
+    await expectAnswer('deleteUser', 409, `/users/${pods.credentials.userId}`);
+  });
+
+  it('are as described: of credentials', async () => {
+    const user = `/users/${pods.credentials.userId}`;
+    const details = { description: 'what for', expiresAt: '2036-11-22T10:26:16.123+01:00' };
+    const { publicKey } = makeSigner();
+    const pem = publicKey.export({ type: 'pkcs1', format: 'pem' });
+    const key = await expectAnswer('createSigningKey', 200, `${user}/signingKeys`, {
+      body: { publicKey: pem, ...details },
+    });
+    await expectAnswer('createSigningKey', 400, `${user}/signingKeys`, { body: { publicKey: pem } });
+    await expectAnswer('createSigningKey', 400, `${user}/signingKeys`, { body: { publicKey: 'x' } });
+    await expectAnswer('listSigningKeys', 200, `${user}/signingKeys`);
+    await expectAnswer('deleteSigningKey', 204, `${user}/signingKeys/${String(key.json!['fingerprint'])}`);
+    await expectAnswer('deleteSigningKey', 404, `${user}/signingKeys/${String(key.json!['fingerprint'])}`);
+    const apiKey = await expectAnswer('createApiKey', 200, `${user}/apiKeys`, { body: details });
+    await expectAnswer('createApiKey', 400, `${user}/apiKeys`, { body: { expiresAt: '2001-01-01T00:00:00Z' } });
+    await expectAnswer('listApiKeys', 200, `${user}/apiKeys`);
+    await expectAnswer('deleteApiKey', 204, `${user}/apiKeys/${String(apiKey.json!['id'])}`);
+    await expectAnswer('listApiKeys', 404, '/users/x/apiKeys');
+    const token = await expectAnswer('createAuthToken', 200, `${user}/authTokens`);
+    await expectAnswer('createAuthToken', 415, `${user}/authTokens`, {
+      body: 'x',
+      headers: { 'content-type': 'text/plain' },
+    });
+    await expectAnswer('listAuthTokens', 200, `${user}/authTokens`);
+    await expectAnswer('deleteAuthToken', 204, `${user}/authTokens/${String(token.json!['id'])}`);
+    await expectAnswer('deleteAuthToken', 404, `${user}/authTokens/x`);
+  });
+
+  it('are as described: of policies', async () => {
+    const { tenancyId, userId } = pods.credentials;
+    const statements = ['allow group Administrators to read queues in tenancy'];
+    const body = { compartmentId: tenancyId, name: 'described', description: 'd', statements };
+    const created = await expectAnswer('createPolicy', 200, '/policies', { body });
+    await expectAnswer('createPolicy', 400, '/policies', { body });
+    await expectAnswer('createPolicy', 404, '/policies', { body: { ...body, compartmentId: 'x' } });
+    const path = `/policies/${String(created.json!['id'])}`;
+    await expectAnswer('getPolicy', 200, path);
+    await expectAnswer('getPolicy', 404, '/policies/x');
+    const { json } = await expectAnswer('listPolicies', 200, '/policies?limit=1');
+    await expectAnswer('updatePolicy', 409, `/policies/${(json as { items: { id: string }[] }).items[0]!.id}`, {
+      body: { name: 'other' },
+    });
+    await expectAnswer('updatePolicy', 200, path, { body: { description: '' } });
+    await expectAnswer('updatePolicy', 412, path, { body: {}, headers: { 'if-match': '1' } });
+    await expectAnswer('updatePolicy', 400, path, { body: { statements: ['allow'] } });
+    const question = { userId, operation: 'getQueue', compartmentId };
+    await expectAnswer('explainAccess', 200, '/policies/actions/explain', { body: question });
+    await expectAnswer('explainAccess', 400, '/policies/actions/explain', { body: { userId } });
+    await expectAnswer('explainAccess', 404, '/policies/actions/explain', { body: { ...question, userId: 'x' } });
+    await expectAnswer('deletePolicy', 412, path, { headers: { 'if-match': '1' } });
+    await expectAnswer('deletePolicy', 204, path);
+    await expectAnswer('deletePolicy', 404, path);
   });
 
   it('are as described: of the probes and the metrics', async () => {

@@ -1,5 +1,6 @@
 import { Agent, request } from 'node:http';
 import pg from 'pg';
+import { WakeUps } from '../../src/messages/waiting/wake-ups.js';
 import { clock } from '../history/history.js';
 import { message, startPodsAndQueue, until, untilParked, waitersOf, type PodsAndQueue } from './support.js';
 
@@ -12,12 +13,13 @@ describe('parked long polls', () => {
   });
   afterAll(() => all.pods.stop());
 
-  /** Holds every claim, until the answer is called. */
+  /** Holds every claim, until the answer is called, and ends all delays behind it. */
   async function holdClaims(): Promise<() => Promise<void>> {
     const client = new pg.Client({ connectionString: all.pods.test.url });
     await client.connect();
     await client.query('begin');
     await client.query('lock table towpath.message in access exclusive mode');
+    await client.query('update towpath.message set visible_after = clock_timestamp() where delivery_count = 0');
     return async () => {
       await client.query('commit');
       await client.end();
@@ -40,7 +42,8 @@ describe('parked long polls', () => {
     const { database } = pods.pods[1]!;
     await until(() => database.connections.idle === database.connections.total, 'all connections are idle');
     expect(database.connections.waiting).toBe(0);
-    expect(await statementsUnderWay('true')).toBe(0);
+    // But now and then the heartbeats, and what the maintenance has to do.
+    await until(async () => (await statementsUnderWay('true')) === 0, 'no statement is under way');
     const [backends] = await pods.test.sql<{ n: number }>(
       `select count(*)::int as n from pg_stat_activity
        where datname = current_database() and application_name like 'towpath%'`,
@@ -67,7 +70,8 @@ describe('parked long polls', () => {
       await Promise.all(polls);
       await untilParked(pods.pods[1]!, 0);
       await queue.put(0, [message(`after ${round}`)]);
-      const [delivery] = (await queue.get(1)) ?? [];
+      // A claim for those that have gone may be under way; what it takes it gives back, uncounted and at once.
+      const [delivery] = (await queue.get(1, { timeoutInSeconds: 20 })) ?? [];
       expect(delivery).toMatchObject({ key: `after ${round}`, deliveryCount: 1 });
       await queue.delete(1, [delivery!.receipt]);
     }
@@ -81,8 +85,8 @@ describe('parked long polls', () => {
     async (what, timeoutInSeconds) => {
       const { pods, queue } = all;
       const pod = pods.pods[1]!;
-      // The parked one is woken by the end of a delay, since nothing can be put while claims are held.
-      await queue.put(0, [message(what, { delayInSeconds: timeoutInSeconds === 0 ? 0 : 1 })]);
+      // For the parked one it is delayed until claims are held: nothing can be put then, and before it would be delivered.
+      await queue.put(0, [message(what, { delayInSeconds: timeoutInSeconds === 0 ? 0 : 600 })]);
       const agent = new Agent();
       const path = `/20210201/queues/${queue.id}/messages?timeoutInSeconds=${timeoutInSeconds}`;
       const headers = { authorization: `Bearer ${pods.credentials.apiKey}` };
@@ -96,6 +100,8 @@ describe('parked long polls', () => {
       if (timeoutInSeconds > 0) {
         await untilParked(pod, 1);
         release = await holdClaims();
+        const [row] = await pods.test.sql<{ id: number }>('select towpath.queue_id($1) as id', [queue.id]);
+        pod.app.get(WakeUps).hint({ queueId: row!.id, consumerGroupId: 0, deadLetter: false, channelId: '', inMs: 0 });
       }
       await until(
         () => statementsUnderWay(`wait_event_type = 'Lock' and query like '%get_messages%'`),
@@ -136,7 +142,7 @@ describe('parked long polls', () => {
     expect(waitersOf(pods.pods[1]!)).toBe(1);
     expect(await thirty).toBeGreaterThan(29_990);
     expect(queue.surprises).toEqual([]);
-  }, 120_000);
+  });
 });
 
 function connectionsOf(server: {

@@ -66,6 +66,6 @@ describe('kill -9 of the pod that carries out a redrive', () => {
       expect(rows).toEqual([{ dead_letter: false, receipt_number: 8, count: DEAD }]);
       expect(await wrongStats(all.test.sql, queue!.id)).toEqual([]);
     },
-    240_000,
+    420_000,
   );
 });

@@ -144,7 +144,7 @@ it('in any interleaving over two pods, each id and each token is stored once per
     }),
     { numRuns: RUNS },
   );
-}, 120_000);
+}, 300_000);
 
 it('a put whose answer is lost and that is repeated with its token is stored once', async () => {
   const queue = await newQueue();

@@ -4,16 +4,20 @@ import { until } from './support.js';
 
 const LIMIT = 10;
 const SECONDS = 4;
+const CLIENTS = 4;
 
-/** How many gets get through in so many seconds, one after the other. */
+/** How many gets get through in so many seconds, as several clients ask: one alone may be slower than the limit. */
 async function getsThrough(client: Client, queue: string): Promise<{ gets: number; seconds: number }> {
   const start = performance.now();
   let gets = 0;
-  while (performance.now() - start < SECONDS * 1000) {
-    const { status } = await client.call({ path: `/queues/${queue}/messages?timeoutInSeconds=0` });
-    if (status !== 200 && status !== 429) throw new Error(`it answers ${status}`);
-    if (status === 200) gets += 1;
-  }
+  const ask = async (): Promise<void> => {
+    while (performance.now() - start < SECONDS * 1000) {
+      const { status } = await client.call({ path: `/queues/${queue}/messages?timeoutInSeconds=0` });
+      if (status !== 200 && status !== 429) throw new Error(`it answers ${status}`);
+      if (status === 200) gets += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: CLIENTS }, ask));
   return { gets, seconds: (performance.now() - start) / 1000 };
 }
 
@@ -52,11 +56,11 @@ describe('a rate limit on several pods', () => {
 
     await processes.pods[1]!.killed();
     // 15 seconds and a heartbeat of 5.
-    await until(async () => (await livePods(first)) === 1, 'the dead one is forgotten', 60_000);
+    await until(async () => (await livePods(first)) === 1, 'the dead one is forgotten');
     const whole = await getsThrough(first, queue);
     expect(whole.gets).toBeLessThanOrEqual(LIMIT * (whole.seconds + 1) + 1);
     expect(whole.gets).toBeGreaterThan((LIMIT / 2) * (whole.seconds + 1) + 1);
-  }, 150_000);
+  }, 300_000);
 
   it('is given back at once by one that stops', async () => {
     const pod = await processes.add();

@@ -13,7 +13,7 @@ const LOAD_SECONDS = 8;
 describe('SIGTERM', () => {
   let all: PodProcesses;
   beforeEach(async () => {
-    all = await startPodProcesses(1);
+    all = await startPodProcesses(1, { TOWPATH_DATABASE_WAIT_SECONDS: '30' });
   });
   afterEach(() => all.stop());
 
@@ -90,7 +90,7 @@ describe('SIGTERM', () => {
     expect(rows).toHaveLength(1);
     // The lease was given back, so the next pod need not wait for its end.
     expect(await all.test.sql(`select from towpath.lease`)).toEqual([]);
-  }, 120_000);
+  }, 300_000);
 
   it('under load, one pod after the other, breaks no promise and answers no error', async () => {
     await all.add();
@@ -115,5 +115,5 @@ describe('SIGTERM', () => {
     expect(checkHistory(queue.history)).toEqual([]);
     expect(queue.surprises).toEqual([]);
     expect(queue.unavailable).toEqual([]);
-  }, 180_000);
+  }, 420_000);
 });

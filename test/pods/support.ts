@@ -5,7 +5,7 @@ import { RecordedQueue, type MessageToSend, type QueueSettings } from '../histor
 import { startTestPods, type TestPods } from '../support/pod.js';
 
 /** Tries again until it holds. The limit is for what hangs, not for what is slow. */
-export async function until(condition: () => unknown, what: string, milliseconds = 60_000): Promise<void> {
+export async function until(condition: () => unknown, what: string, milliseconds = 120_000): Promise<void> {
   const deadline = performance.now() + milliseconds;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);

@@ -42,7 +42,7 @@ async function rest(response: IncomingMessage): Promise<{ text: string; isWhole:
 }
 
 async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error('it did not come to that');
     await sleep(10);

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fingerprintOf } from '../../src/identity/first-identity.js';
 import { signByHand } from '../identity/wire.js';
+import { untilDead } from '../support/dead-letters.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { Client, digestOf, expectError, makeStranger, type Answer } from './support.js';
 
@@ -67,9 +68,10 @@ describe('peekMessages', () => {
     if (answer.status !== 200) throw new Error(answer.text);
     return (answer.json as { messages: { id: number }[] }).messages.map(({ id }) => id);
   };
-  /** Delivers what is visible, at once and as often as it may, until all of it is dead. */
-  const kill = async (queueId: string): Promise<void> => {
+  /** Delivers so many messages, at once and as often as it may, until all of them are dead. */
+  const kill = async (queueId: string, messages: number): Promise<void> => {
     while ((await client.get(queueId, 'limit=20&visibilityInSeconds=0')).length > 0);
+    await untilDead(pods.test, queueId, messages);
   };
 
   it('shows messages with their state and deliveries, and changes nothing', async () => {
@@ -117,7 +119,7 @@ describe('peekMessages', () => {
   it('shows dead letters with why and when they died', async () => {
     const queueId = await client.createQueue({ compartmentId, deadLetterQueueDeliveryCount: 2 });
     const [id] = await put(queueId, [{ content: 'dies' }]);
-    await kill(queueId);
+    await kill(queueId, 1);
     expect(messagesOf(await peek(queueId))).toEqual([]);
     expect(messagesOf(await peek(`${queueId}%2Fdlq`))).toEqual([
       expect.objectContaining({

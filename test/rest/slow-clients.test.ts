@@ -71,7 +71,7 @@ describe('clients that hold connections', () => {
   it('by closing their half of it are let go', async () => {
     const half = await open(pod, 'GET /livez HTTP/1.1\r\nhost: x\r\n\r\n');
     half.socket.end();
-    await until(() => half.isClosed, 'the pod closes its half too', 10_000);
+    await until(() => half.isClosed, 'the pod closes its half too', 30_000);
     expect(half.text).toMatch(/^HTTP\/1.1 200/);
   });
 

@@ -181,14 +181,23 @@ export async function makeStranger(
   return { user, client, queueId: await client.createQueue({ compartmentId: user.owner.tenancyId }) };
 }
 
-/** Changes with anything that a request may change of queues and messages. */
+/** Changes with anything that a request may change of queues, messages and identities. */
 export async function digestOf(pods: TestPods): Promise<string> {
   const [row] = await pods.test.sql<{ digest: string }>(`
     select md5(concat(
       (select string_agg(q::text, '|' order by q.id) from towpath.queue q),
       (select string_agg(g::text, '|' order by g.queue_id, g.id) from towpath.consumer_group g),
       (select string_agg(m::text, '|' order by m.queue_id, m.consumer_group_id, m.id) from towpath.message m),
-      (select count(*) from towpath.work_request)
+      (select count(*) from towpath.work_request),
+      (select string_agg(p::text, '|' order by p.id) from towpath.policy p),
+      (select string_agg(c::text, '|' order by c.id) from towpath.compartment c),
+      (select string_agg(u::text, '|' order by u.id) from towpath.user_account u),
+      (select string_agg(g::text, '|' order by g.id) from towpath.user_group g),
+      (select string_agg(m::text, '|' order by m.group_id, m.user_id) from towpath.user_group_member m),
+      -- When they were last used is written behind the request.
+      (select string_agg(k.fingerprint, '|' order by k.user_id, k.fingerprint) from towpath.signing_key k),
+      (select string_agg(k.id, '|' order by k.id) from towpath.api_key k),
+      (select string_agg(t.id, '|' order by t.id) from towpath.auth_token t)
     )) as digest`);
   return row!.digest;
 }

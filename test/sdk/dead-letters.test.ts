@@ -1,4 +1,5 @@
 import type { models } from 'oci-queue';
+import { untilDead } from '../support/dead-letters.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { createQueue, ociError, sdkClients, type SdkClients } from '../support/sdk.js';
 
@@ -35,9 +36,15 @@ describe('the dead letter queue, through the OCI SDK', () => {
     let last: models.GetMessage | undefined;
     for (let delivery = 1; delivery <= limit; delivery += 1) {
       // A long poll wakes when the timeout of the delivery before ends.
-      [last] = await get(queueId, { timeoutInSeconds: 20 });
+      [last] = await get(queueId, { timeoutInSeconds: 20, visibilityInSeconds: 600 });
       expect(last).toMatchObject({ id, deliveryCount: delivery });
       expect(await get(`${queueId}/dlq`)).toEqual([]);
+      // Only now, so that it cannot end before that look.
+      await sdk.data.updateMessage({
+        queueId,
+        messageReceipt: last!.receipt,
+        updateMessageDetails: { visibilityInSeconds: 1 },
+      });
     }
     // It is in the dead letter queue as soon as that delivery has timed out, whoever looks there or not.
     const [dead] = await get(`${queueId}/dlq`, { timeoutInSeconds: 20 });
@@ -71,6 +78,7 @@ describe('the dead letter queue, through the OCI SDK', () => {
     // A peek counts as a delivery too.
     await get(queueId, { visibilityInSeconds: 0 });
     expect(await get(queueId)).toEqual([]);
+    await untilDead(pods.test, queueId, 2);
     expect(await stats(queueId)).toMatchObject({
       queue: { visibleMessages: 0, inFlightMessages: 0, delayedMessages: 0, sizeInBytes: 0 },
       dlq: { visibleMessages: 2, inFlightMessages: 0, delayedMessages: 0, sizeInBytes: 2 },
@@ -108,6 +116,7 @@ describe('the dead letter queue, through the OCI SDK', () => {
     await put(queueId, 'a');
     await get(queueId, { visibilityInSeconds: 0 });
     expect(await get(queueId)).toEqual([]);
+    await untilDead(pods.test, queueId, 1);
     for (let delivery = 0; delivery < 25; delivery += 1) {
       expect(await get(`${queueId}/dlq`, { visibilityInSeconds: 0 })).toHaveLength(1);
     }
@@ -119,6 +128,7 @@ describe('the dead letter queue, through the OCI SDK', () => {
     await put(queueId, 'b', 'fine');
     await get(queueId, { visibilityInSeconds: 0, channelFilter: 'gone-bad' });
     expect(await get(queueId, { channelFilter: 'gone-bad' })).toEqual([]);
+    await untilDead(pods.test, queueId, 1);
     expect(await channels(queueId)).toEqual(['fine']);
     expect(await channels(`${queueId}/dlq`)).toEqual(['gone-bad']);
     expect(await get(`${queueId}/dlq`, { channelFilter: 'fine' })).toEqual([]);
@@ -136,11 +146,20 @@ describe('the dead letter queue, through the OCI SDK', () => {
   it('takes a raised or lowered limit from the next delivery on', async () => {
     const queueId = await newQueue(1);
     await put(queueId, 'a');
-    await get(queueId, { visibilityInSeconds: 0 });
+    // In flight until the limit is raised: the maintenance would take what has timed out by the old one.
+    const [held] = await get(queueId, { visibilityInSeconds: 600 });
     await sdk.admin.updateQueue({ queueId, updateQueueDetails: { deadLetterQueueDeliveryCount: 3 } });
-    expect(await get(queueId, { visibilityInSeconds: 0 })).toMatchObject([{ deliveryCount: 2 }]);
-    expect(await get(queueId, { visibilityInSeconds: 0 })).toMatchObject([{ deliveryCount: 3 }]);
+    await sdk.data.updateMessage({
+      queueId,
+      messageReceipt: held!.receipt,
+      updateMessageDetails: { visibilityInSeconds: 0 },
+    });
+    // It may have it in its hands for a moment, to see that it is not over the new limit.
+    const next = { visibilityInSeconds: 0, timeoutInSeconds: 20 };
+    expect(await get(queueId, next)).toMatchObject([{ deliveryCount: 2 }]);
+    expect(await get(queueId, next)).toMatchObject([{ deliveryCount: 3 }]);
     expect(await get(queueId)).toEqual([]);
+    await untilDead(pods.test, queueId, 1);
     expect(await get(`${queueId}/dlq`)).toHaveLength(1);
   });
 });

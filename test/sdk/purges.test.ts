@@ -1,5 +1,6 @@
 import type { models } from 'oci-queue';
 import pg from 'pg';
+import { untilDead } from '../support/dead-letters.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { createQueue, finished, ociError, sdkClients, type SdkClients } from '../support/sdk.js';
 
@@ -44,6 +45,7 @@ describe('purging, through the OCI SDK', () => {
     for (const channelId of [undefined, 'a', 'b']) await put(queueId, `dead ${channelId ?? ''}`, channelId);
     // Delivered once, and found to be over the limit by the next round.
     for (let round = 0; round < 6; round += 1) await get(queueId, { visibilityInSeconds: 0 });
+    await untilDead(pods.test, queueId, 3);
     for (const channelId of [undefined, 'a', 'b']) await put(queueId, `normal ${channelId ?? ''}`, channelId);
     const { queueStats } = await sdk.data.getStats({ queueId });
     expect(queueStats).toMatchObject({ queue: { visibleMessages: 3 }, dlq: { visibleMessages: 3 } });

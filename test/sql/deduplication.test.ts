@@ -289,7 +289,8 @@ describe('two puts of one id at once', () => {
 
   it('never deadlock, in whatever order they name them, beside the cleanup', async () => {
     const queue = await makeQueue(run, { deduplicationWindowInSeconds: 1 });
-    const until = performance.now() + 4000;
+    const began = performance.now();
+    const until = began + 4000;
     const names = Array.from({ length: 12 }, (_, index) => `n${index}`);
     let puts = 0;
     let forgotten = 0;
@@ -308,7 +309,8 @@ describe('two puts of one id at once', () => {
     expect(puts).toBeGreaterThan(8);
     expect(forgotten).toBeGreaterThan(0);
     // In 4 seconds a window of one begins at most five times; every second of a pair of puts was a repeat.
-    expect((await queue.rows()).length).toBeLessThanOrEqual(5 * names.length);
+    const windows = Math.floor((performance.now() - began) / 1000) + 1;
+    expect((await queue.rows()).length).toBeLessThanOrEqual(windows * names.length);
   });
 });
 

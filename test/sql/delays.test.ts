@@ -76,7 +76,7 @@ it('tells how many are delayed, at any distance, folded or not, while time passe
     ),
     { numRuns: 25 },
   );
-}, 120_000);
+}, 300_000);
 
 it('does not count them as visible or in flight, and a limit of in-flight messages does not count them', async () => {
   const queue = await makeQueue(run);

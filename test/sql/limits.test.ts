@@ -1,4 +1,4 @@
-import { makeQueue, one, untilBlocked, useDatabase, type Queue } from './support.js';
+import { makeQueue, makeTenancy, one, untilBlocked, useDatabase, type Queue } from './support.js';
 
 const { run, session } = useDatabase();
 
@@ -149,5 +149,75 @@ describe('the pods', () => {
     await forgetting.run('commit');
     expect(one(await beating).living).toBe(3);
     expect(await known()).toEqual(['a', 'b', 'c']);
+  });
+});
+
+const createWithin = (
+  tenancy: string,
+  name: string,
+  maxQueues: number,
+  token: string | null = null,
+): Promise<unknown> =>
+  run('select * from towpath.create_queue_within($1, $2, $3, $4)', [
+    tenancy,
+    { displayName: name, compartmentId: tenancy },
+    token,
+    maxQueues,
+  ]);
+
+describe('create_queue_within', () => {
+  it('refuses one queue too many, and takes it when another one is being deleted', async () => {
+    const tenancy = await makeTenancy(run);
+    await createWithin(tenancy, 'first', 2);
+    await createWithin(tenancy, 'second', 2, 'token');
+    await expect(createWithin(tenancy, 'third', 2)).rejects.toMatchObject({
+      code: 'TP4LE',
+      message: 'the tenancy has 2 queues and may have 2: delete one that is not needed any more',
+    });
+    // A repeat creates nothing, and another tenancy has its own.
+    await createWithin(tenancy, 'second', 2, 'token');
+    await createWithin(await makeTenancy(run), 'first', 1);
+    await run(
+      `select towpath.delete_queue($1::text, q.ocid, null) from towpath.queue q where q.tenancy_id = $1 and q.display_name = 'first'`,
+      [tenancy],
+    );
+    await createWithin(tenancy, 'third', 2);
+    expect(await run('select towpath.count_queues($1)::integer as count', [tenancy])).toEqual([{ count: 2 }]);
+  });
+
+  it('lets two that come together not both have the last place', async () => {
+    const tenancy = await makeTenancy(run);
+    const [first, second] = [await session(), await session()];
+    const text = 'select towpath.create_queue_within($1, $2, null, 1)';
+    const details = { displayName: 'q', compartmentId: tenancy };
+    await first.run('begin');
+    await first.run(text, [tenancy, details]);
+    const refused = second.run(text, [tenancy, details]).then(
+      () => 'created',
+      (error: { code?: string }) => error.code,
+    );
+    await untilBlocked(run, second);
+    await first.run('commit');
+    expect(await refused).toBe('TP4LE');
+  });
+});
+
+const storedBy = async (tenancy: string): Promise<number> =>
+  one(await run<{ bytes: number }>('select towpath.stored_bytes_of_tenancy($1) as bytes', [tenancy])).bytes;
+
+describe('stored_bytes_of_tenancy', () => {
+  it('is the sum of its queues, folded or not', async () => {
+    const tenancy = await makeTenancy(run);
+    const [first, second] = [await makeQueue(run, {}, tenancy), await makeQueue(run, {}, tenancy)];
+    const other = await makeQueue(run);
+    expect(await storedBy(tenancy)).toBe(0);
+    await first.put(['x'.repeat(100)]);
+    await first.fold();
+    await first.put(['x'.repeat(20)], 'a');
+    await second.put(['xyz']);
+    await other.put(['x'.repeat(7)]);
+    expect(await storedBy(tenancy)).toBe(123);
+    await first.delete([await first.getOne({ channel: 'a' })]);
+    expect(await storedBy(tenancy)).toBe(103);
   });
 });

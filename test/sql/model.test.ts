@@ -364,5 +364,5 @@ it(
     const histories = fc.array(fc.oneof(...steps), { minLength: 20, maxLength: 50, size: 'max' });
     await fc.assert(fc.asyncProperty(histories, expectAgreementOn), { numRuns: RUNS });
   },
-  RUNS * 3000,
+  RUNS * 10_000,
 );

@@ -405,7 +405,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
       queue,
     ]);
     held = rows.map(({ id }) => id);
-  }, 180_000);
+  }, 600_000);
 
   afterAll(async () => {
     await watcher?.close();
@@ -448,7 +448,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
         await fresh.close();
       }
     },
-    60_000,
+    300_000,
   );
 
   it('with plans made while there was nothing', async () => {
@@ -483,7 +483,7 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     } finally {
       await early.close();
     }
-  }, 60_000);
+  }, 300_000);
 
   it('with 100,000 in flight in front, expired ones, and timed-out last deliveries', async () => {
     // Nobody analyses what comes now.
@@ -541,5 +541,5 @@ describe.each(servers)('on %s', (name, binDirectory) => {
     } finally {
       await fresh.close();
     }
-  }, 60_000);
+  }, 300_000);
 });

@@ -287,4 +287,4 @@ it('every dead letter that was asked for is moved exactly once, whatever dies', 
     );
   }
   expect([moved, died].map((count) => count > RUNS)).toEqual([true, true]);
-}, 300_000);
+}, 600_000);

@@ -10,6 +10,14 @@ create sequence towpath.data_key_id as bigint start 1 increment 1 minvalue 1 max
 
 create sequence towpath.message_id as bigint start 1 increment 1 minvalue 1 maxvalue 9007199254740991 cache 1;
 
+create table towpath.access_version (
+  tenancy_id text collate "C" not null,
+  version bigint not null default 1,
+  constraint access_version_pkey PRIMARY KEY (tenancy_id)
+);
+
+comment on table towpath.access_version is 'One row per tenancy, with a number that grows with every change of its policies, groups, members of groups and compartments, which is how pods know that what they remember is old.';
+
 create table towpath.api_key (
   id text collate "C" not null,
   user_id text collate "C" not null,
@@ -17,15 +25,25 @@ create table towpath.api_key (
   prefix text not null,
   digest bytea not null,
   time_created timestamp with time zone not null default clock_timestamp(),
+  description text,
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
   constraint api_key_pkey PRIMARY KEY (id),
   constraint api_key_digest_is_unique UNIQUE (digest),
+  constraint api_key_description_has_1_to_255_characters CHECK (((length(description) >= 1) AND (length(description) <= 255))),
   constraint api_key_digest_has_32_bytes CHECK ((octet_length(digest) = 32)),
   constraint api_key_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
 );
 
 comment on table towpath.api_key is 'Bearer keys of users, as digests.';
+comment on column towpath.api_key.expires_at is 'From then on it is refused. Null: never.';
+comment on column towpath.api_key.last_used_at is 'Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.';
 
 CREATE INDEX api_key_by_user ON towpath.api_key USING btree (tenancy_id, user_id);
+
+CREATE TRIGGER api_key_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE OF id, tenancy_id, user_id, prefix, digest, description, expires_at ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('ApiKey');
+CREATE TRIGGER tell_pods_of_changed_api_key AFTER UPDATE OF digest, expires_at ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
+CREATE TRIGGER tell_pods_of_deleted_api_key AFTER DELETE ON towpath.api_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.audit_event (
   id bigint not null generated always as identity,
@@ -75,15 +93,25 @@ create table towpath.auth_token (
   tenancy_id text collate "C" not null,
   digest bytea not null,
   time_created timestamp with time zone not null default clock_timestamp(),
+  description text,
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
   constraint auth_token_pkey PRIMARY KEY (id),
   constraint auth_token_digest_is_unique UNIQUE (digest),
+  constraint auth_token_description_has_1_to_255_characters CHECK (((length(description) >= 1) AND (length(description) <= 255))),
   constraint auth_token_digest_has_32_bytes CHECK ((octet_length(digest) = 32)),
   constraint auth_token_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
 );
 
 comment on table towpath.auth_token is 'Tokens that users log in to STOMP with, as digests.';
+comment on column towpath.auth_token.expires_at is 'From then on it is refused. Null: never.';
+comment on column towpath.auth_token.last_used_at is 'Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.';
 
 CREATE INDEX auth_token_by_user ON towpath.auth_token USING btree (tenancy_id, user_id);
+
+CREATE TRIGGER auth_token_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE OF id, tenancy_id, user_id, digest, description, expires_at ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('AuthToken');
+CREATE TRIGGER tell_pods_of_changed_auth_token AFTER UPDATE OF digest, expires_at ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
+CREATE TRIGGER tell_pods_of_deleted_auth_token AFTER DELETE ON towpath.auth_token FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.compartment (
   id text collate "C" not null,
@@ -101,6 +129,13 @@ create table towpath.compartment (
 );
 
 comment on table towpath.compartment is 'One row per compartment. The root compartment of a tenancy has the tenancy''s own id, as in OCI.';
+
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.compartment REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.compartment REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.compartment REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER administrators_are_made AFTER INSERT ON towpath.compartment FOR EACH ROW WHEN ((new.id = new.tenancy_id)) EXECUTE FUNCTION towpath.make_administrators_of_new_tenancy();
+CREATE TRIGGER compartment_deletions_are_recorded AFTER DELETE ON towpath.compartment FOR EACH ROW WHEN ((old.parent_id IS NOT NULL)) EXECUTE FUNCTION towpath.audit_identity('Compartment');
+CREATE TRIGGER compartments_are_recorded AFTER INSERT OR UPDATE ON towpath.compartment FOR EACH ROW WHEN ((new.parent_id IS NOT NULL)) EXECUTE FUNCTION towpath.audit_identity('Compartment');
 
 create table towpath.consumer_group (
   queue_id bigint not null,
@@ -290,6 +325,35 @@ with (fillfactor=50);
 comment on table towpath.pod is 'The pods that run. Each says every few seconds that it lives; record_heartbeat forgets those that no longer do. A rate limit is shared out among them.';
 comment on column towpath.pod.id is 'Drawn by the pod when it starts: a pod that is started again is another one.';
 
+create table towpath.policy (
+  id text collate "C" not null,
+  tenancy_id text collate "C" not null,
+  compartment_id text collate "C" not null,
+  name text collate "C" not null,
+  description text not null default ''::text,
+  statements text[] not null,
+  parsed jsonb not null,
+  is_protected boolean not null default false,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  time_updated timestamp with time zone not null default clock_timestamp(),
+  version bigint not null default 1,
+  constraint policy_pkey PRIMARY KEY (id),
+  constraint policy_name_is_unique_in_its_tenancy UNIQUE (tenancy_id, name),
+  constraint every_statement_was_parsed CHECK (((jsonb_typeof(parsed) = 'array'::text) AND (jsonb_array_length(parsed) = cardinality(statements)))),
+  constraint policy_description_has_at_most_400_characters CHECK ((length(description) <= 400)),
+  constraint policy_has_1_to_50_statements CHECK (((cardinality(statements) >= 1) AND (cardinality(statements) <= 50))),
+  constraint policy_name_has_1_to_100_characters CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+  constraint policy_compartment_exists FOREIGN KEY (tenancy_id, compartment_id) REFERENCES towpath.compartment(tenancy_id, id)
+);
+
+comment on table towpath.policy is 'One row per policy: statements of what groups may do.';
+
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.policy REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.policy REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.policy REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER policies_are_recorded AFTER INSERT ON towpath.policy FOR EACH ROW WHEN ((NOT new.is_protected)) EXECUTE FUNCTION towpath.audit_policy();
+CREATE TRIGGER policy_changes_are_recorded AFTER DELETE OR UPDATE ON towpath.policy FOR EACH ROW EXECUTE FUNCTION towpath.audit_policy();
+
 create table towpath.purge (
   queue_id bigint not null,
   work_request_id bigint not null,
@@ -361,6 +425,7 @@ CREATE INDEX queue_by_time ON towpath.queue USING btree (tenancy_id, time_create
 CREATE INDEX queue_deleted ON towpath.queue USING btree (time_updated) WHERE (lifecycle_state = 'DELETED'::text);
 
 CREATE TRIGGER forget_data_keys_of_queue AFTER UPDATE OF lifecycle_state ON towpath.queue FOR EACH ROW WHEN ((new.lifecycle_state = 'DELETED'::text)) EXECUTE FUNCTION towpath.forget_data_keys_of_queue();
+CREATE TRIGGER hold_compartment BEFORE INSERT OR UPDATE OF compartment_id ON towpath.queue FOR EACH ROW EXECUTE FUNCTION towpath.hold_compartment_of_queue();
 CREATE TRIGGER queue_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.queue FOR EACH ROW EXECUTE FUNCTION towpath.audit_queue();
 
 create table towpath.retry_token (
@@ -392,13 +457,23 @@ create table towpath.signing_key (
   fingerprint text collate "C" not null,
   public_key text not null,
   time_created timestamp with time zone not null default clock_timestamp(),
+  description text,
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
   constraint signing_key_pkey PRIMARY KEY (tenancy_id, user_id, fingerprint),
   constraint fingerprint_is_16_hexadecimal_pairs CHECK ((fingerprint ~ '^[0-9a-f]{2}(:[0-9a-f]{2}){15}$'::text)),
   constraint public_key_is_pem CHECK ((public_key ~~ '-----BEGIN PUBLIC KEY-----%'::text)),
+  constraint signing_key_description_has_1_to_255_characters CHECK (((length(description) >= 1) AND (length(description) <= 255))),
   constraint signing_key_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
 );
 
 comment on table towpath.signing_key is 'Public keys that OCI request signatures are verified with.';
+comment on column towpath.signing_key.expires_at is 'From then on requests signed with it are refused. Null: never.';
+comment on column towpath.signing_key.last_used_at is 'Written once in five minutes at most, so it may be so much too old. Null: never used, as far as is known.';
+
+CREATE TRIGGER signing_key_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE OF tenancy_id, user_id, fingerprint, public_key, description, expires_at ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('SigningKey');
+CREATE TRIGGER tell_pods_of_changed_signing_key AFTER UPDATE OF public_key, expires_at ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
+CREATE TRIGGER tell_pods_of_deleted_signing_key AFTER DELETE ON towpath.signing_key FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.tenancy (
   id text collate "C" not null,
@@ -414,6 +489,8 @@ comment on table towpath.tenancy is 'One row per tenancy: everything in it is in
 
 CREATE INDEX tenancy_by_age ON towpath.tenancy USING btree (time_created, id);
 
+CREATE TRIGGER tenancy_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.tenancy FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('Tenancy');
+
 create table towpath.user_account (
   id text collate "C" not null,
   tenancy_id text collate "C" not null,
@@ -427,6 +504,52 @@ create table towpath.user_account (
 );
 
 comment on table towpath.user_account is 'One row per user of a tenancy.';
+
+CREATE TRIGGER tell_pods_of_deleted_user AFTER DELETE ON towpath.user_account FOR EACH ROW EXECUTE FUNCTION towpath.notify_user_gone();
+CREATE TRIGGER tell_pods_of_renamed_user AFTER UPDATE OF name ON towpath.user_account FOR EACH ROW EXECUTE FUNCTION towpath.notify_user_gone();
+CREATE TRIGGER user_changes_are_recorded AFTER INSERT OR DELETE OR UPDATE ON towpath.user_account FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('User');
+
+create table towpath.user_group (
+  id text collate "C" not null,
+  tenancy_id text collate "C" not null,
+  name text collate "C" not null,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  constraint user_group_pkey PRIMARY KEY (id),
+  constraint user_group_is_of_one_tenancy UNIQUE (tenancy_id, id),
+  constraint user_group_name_is_unique_in_its_tenancy UNIQUE (tenancy_id, name),
+  constraint user_group_name_has_1_to_100_characters CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+  constraint user_group_tenancy_exists FOREIGN KEY (tenancy_id) REFERENCES towpath.tenancy(id)
+);
+
+comment on table towpath.user_group is 'One row per group of users of a tenancy.';
+
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.user_group REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.user_group REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.user_group REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER administrators_keep_their_name BEFORE UPDATE OF name ON towpath.user_group FOR EACH ROW WHEN (((old.name = 'Administrators'::text) AND (new.name <> old.name))) EXECUTE FUNCTION towpath.protect_administrators();
+CREATE TRIGGER administrators_stay BEFORE DELETE ON towpath.user_group FOR EACH ROW WHEN ((old.name = 'Administrators'::text)) EXECUTE FUNCTION towpath.protect_administrators();
+CREATE TRIGGER group_changes_are_recorded AFTER DELETE OR UPDATE ON towpath.user_group FOR EACH ROW EXECUTE FUNCTION towpath.audit_identity('Group');
+CREATE TRIGGER groups_are_recorded AFTER INSERT ON towpath.user_group FOR EACH ROW WHEN ((new.name <> 'Administrators'::text)) EXECUTE FUNCTION towpath.audit_identity('Group');
+
+create table towpath.user_group_member (
+  tenancy_id text collate "C" not null,
+  group_id text collate "C" not null,
+  user_id text collate "C" not null,
+  time_created timestamp with time zone not null default clock_timestamp(),
+  constraint user_group_member_pkey PRIMARY KEY (group_id, user_id),
+  constraint user_group_member_group_exists FOREIGN KEY (tenancy_id, group_id) REFERENCES towpath.user_group(tenancy_id, id) ON DELETE CASCADE,
+  constraint user_group_member_user_exists FOREIGN KEY (tenancy_id, user_id) REFERENCES towpath.user_account(tenancy_id, id) ON DELETE CASCADE
+);
+
+comment on table towpath.user_group_member is 'Which users are in which groups.';
+
+CREATE INDEX user_group_member_by_user ON towpath.user_group_member USING btree (tenancy_id, user_id);
+
+CREATE TRIGGER access_changed_by_delete AFTER DELETE ON towpath.user_group_member REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_insert AFTER INSERT ON towpath.user_group_member REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER access_changed_by_update AFTER UPDATE ON towpath.user_group_member REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION towpath.raise_access_version();
+CREATE TRIGGER group_members_are_recorded AFTER INSERT OR DELETE ON towpath.user_group_member FOR EACH ROW EXECUTE FUNCTION towpath.audit_group_member();
+CREATE TRIGGER tell_pods_of_changed_membership AFTER INSERT OR DELETE ON towpath.user_group_member FOR EACH ROW EXECUTE FUNCTION towpath.notify_identity_changed();
 
 create table towpath.work_request (
   id bigint not null generated always as identity,
@@ -493,7 +616,7 @@ create view towpath.audit_log as
     e.address,
     e.operation,
     COALESCE(e.code, 'done'::text) AS outcome,
-    COALESCE(q.display_name, (e.after ->> 'displayName'::text), (e.before ->> 'displayName'::text)) AS display_name,
+    COALESCE(q.display_name, (e.after ->> 'displayName'::text), (e.before ->> 'displayName'::text), (e.after ->> 'name'::text), (e.before ->> 'name'::text)) AS display_name,
     COALESCE(( SELECT jsonb_object_agg(k.key, jsonb_build_array((e.before -> k.key), (e.after -> k.key))) AS jsonb_object_agg
            FROM jsonb_object_keys(e.after) k(key)
           WHERE ((e.before -> k.key) IS DISTINCT FROM (e.after -> k.key))), e.parameters) AS changes,
@@ -603,6 +726,23 @@ create view towpath.queue_stats as
 
 comment on view towpath.queue_stats is 'One row per queue and consumer group (null: the queue has none): what is visible, in flight, delayed and dead. Cheap however long the backlog.';
 
+CREATE OR REPLACE FUNCTION towpath.add_administrator(tenancy_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.check_user(add_administrator.tenancy_id, add_administrator.user_id);
+  insert into towpath.user_group_member (tenancy_id, group_id, user_id)
+  values (
+    add_administrator.tenancy_id, towpath.make_administrators(add_administrator.tenancy_id), add_administrator.user_id
+  )
+  on conflict on constraint user_group_member_pkey do nothing;
+end;
+$function$;
+
+comment on function towpath.add_administrator(text,text) is 'Puts a user into the group Administrators, which may do everything in its tenancy: also the way back in for operators. TP404 user.';
+
 CREATE OR REPLACE FUNCTION towpath.add_api_key(tenancy_id text, user_id text, prefix text, digest bytea)
  RETURNS towpath.api_key
  LANGUAGE plpgsql
@@ -676,6 +816,28 @@ end;
 $function$;
 
 comment on function towpath.add_data_key(bigint,bigint,bytea,text,bigint) is 'Puts a data key (its id from the sequence data_key_id) in force in place of the one with the id in replaces (null: there is none) and returns it; or, where another one is in force, that one: of pods that do it at once all get the same. TP404 queue.';
+
+CREATE OR REPLACE FUNCTION towpath.add_group_member(tenancy_id text, group_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform from towpath.user_group g
+  where g.id = add_group_member.group_id
+    and g.tenancy_id = add_group_member.tenancy_id
+  for key share;
+  if not found then
+    perform towpath.fail('TP404', 'group ' || add_group_member.group_id || ' does not exist or you may not use it');
+  end if;
+  perform towpath.hold_user(add_group_member.tenancy_id, add_group_member.user_id);
+  insert into towpath.user_group_member (tenancy_id, group_id, user_id)
+  values (add_group_member.tenancy_id, add_group_member.group_id, add_group_member.user_id)
+  on conflict on constraint user_group_member_pkey do nothing;
+end;
+$function$;
+
+comment on function towpath.add_group_member(text,text,text) is 'Puts a user into a group; who is in it already stays. TP404 group, user.';
 
 CREATE OR REPLACE FUNCTION towpath.add_primary_consumer_group(queue towpath.queue, capabilities jsonb)
  RETURNS void
@@ -825,6 +987,103 @@ $function$;
 
 comment on function towpath.audit_events_are_due(integer) is 'True while there are audit events older than so many days.';
 
+CREATE OR REPLACE FUNCTION towpath.audit_group_member()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_member towpath.user_group_member;
+  v_group_name text;
+  v_user_name text;
+begin
+  if tg_op = 'DELETE' then
+    v_member := old;
+  else
+    v_member := new;
+  end if;
+  select g.name into v_group_name from towpath.user_group g where g.id = v_member.group_id;
+  select u.name into v_user_name from towpath.user_account u where u.id = v_member.user_id;
+  -- Members go with their group or their user, which is recorded.
+  if v_group_name is not null and v_user_name is not null then
+    perform towpath.record_audit_event(
+      case tg_op when 'DELETE' then 'removeGroupMember' else 'addGroupMember' end, v_member.tenancy_id, null,
+      array[v_member.group_id, v_member.user_id],
+      parameters => jsonb_build_object('groupName', v_group_name, 'userName', v_user_name)
+    );
+  end if;
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_group_member() is 'Trigger: records who was put into a group or taken out of it, with the names that they had.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_identity()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_kind constant text := tg_argv[0];
+  v_before jsonb;
+  v_after jsonb;
+  v_row jsonb;
+begin
+  if tg_op <> 'INSERT' then
+    v_before := to_jsonb(old);
+  end if;
+  if tg_op <> 'DELETE' then
+    v_after := to_jsonb(new);
+  end if;
+  v_row := coalesce(v_after, v_before);
+  -- Credentials go with their user, which is recorded.
+  if tg_op = 'DELETE' and v_kind in ('SigningKey', 'ApiKey', 'AuthToken')
+    and not exists (select from towpath.user_account u where u.id = v_row ->> 'user_id')
+  then
+    return null;
+  end if;
+  perform towpath.record_audit_event(
+    case tg_op when 'INSERT' then 'create' when 'DELETE' then 'delete' else 'update' end || v_kind,
+    case v_kind when 'Tenancy' then v_row ->> 'id' else v_row ->> 'tenancy_id' end,
+    v_row ->> 'parent_id',
+    array[v_row ->> 'id', v_row ->> 'user_id'],
+    towpath.identity_settings(v_kind, v_before),
+    towpath.identity_settings(v_kind, v_after)
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_identity() is 'Trigger: records every change of tenancies, compartments, users, groups and credentials. Its argument is the kind, as operations of the API have it in their names.';
+
+CREATE OR REPLACE FUNCTION towpath.audit_policy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+  v_before jsonb;
+  v_after jsonb;
+begin
+  if tg_op <> 'INSERT' then
+    v_policy := old;
+    v_before := towpath.policy_settings(v_policy);
+  end if;
+  if tg_op <> 'DELETE' then
+    v_policy := new;
+    v_after := towpath.policy_settings(v_policy);
+  end if;
+  perform towpath.record_audit_event(
+    case tg_op when 'INSERT' then 'createPolicy' when 'DELETE' then 'deletePolicy' else 'updatePolicy' end,
+    v_policy.tenancy_id, v_policy.compartment_id, array[v_policy.id], v_before, v_after
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.audit_policy() is 'Trigger: records every change of a policy.';
+
 CREATE OR REPLACE FUNCTION towpath.audit_queue()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -926,6 +1185,24 @@ $function$;
 
 comment on function towpath.audit_work_request() is 'Trigger: records what begins with a work request rather than with a change of settings (purges, redrives), and its cancellation.';
 
+CREATE OR REPLACE FUNCTION towpath.begin_revocation(tenancy_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  -- One after the other in each tenancy: two administrators who delete each other at once must not both succeed. New rows
+  -- of the tenancy only need a key share lock, which this one lets through.
+  perform from towpath.tenancy t where t.id = begin_revocation.tenancy_id for no key update;
+  if not found then
+    perform towpath.fail('TP404', 'tenancy ' || begin_revocation.tenancy_id || ' does not exist or you may not use it');
+  end if;
+  return towpath.has_administrator(begin_revocation.tenancy_id);
+end;
+$function$;
+
+comment on function towpath.begin_revocation(text) is 'Makes revocations of a tenancy wait for each other until the transaction ends, and returns has_administrator as it is before this one. TP404 tenancy.';
+
 CREATE OR REPLACE FUNCTION towpath.caller()
  RETURNS jsonb
  LANGUAGE sql
@@ -936,6 +1213,27 @@ AS $function$
 $function$;
 
 comment on function towpath.caller() is 'What as_caller has said in this transaction; null: nothing, so that it is somebody at psql.';
+
+CREATE OR REPLACE FUNCTION towpath.can_sign_in(tenancy_id text, user_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select exists (
+    select from towpath.signing_key k
+    where k.tenancy_id = can_sign_in.tenancy_id
+      and k.user_id = can_sign_in.user_id
+      and (k.expires_at is null or k.expires_at > statement_timestamp())
+  ) or exists (
+    select from towpath.api_key k
+    where k.tenancy_id = can_sign_in.tenancy_id
+      and k.user_id = can_sign_in.user_id
+      and (k.expires_at is null or k.expires_at > statement_timestamp())
+  );
+$function$;
+
+comment on function towpath.can_sign_in(text,text) is 'Whether a user has a credential for the REST API that has not expired: a signing key or an API key. An auth token is for STOMP, where nothing can be managed.';
 
 CREATE OR REPLACE FUNCTION towpath.cancel_work_request(tenancy_id text, work_request_ocid text)
  RETURNS towpath.work_request
@@ -1142,6 +1440,76 @@ $function$;
 
 comment on function towpath.check_data_key(bigint,bigint) is 'TP4SE where this data key is not in force: seal with the one that is. So from the commit of a rotation on nothing is sealed with the old key.';
 
+CREATE OR REPLACE FUNCTION towpath.check_new_credential(kind text, count bigint, expires_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  -- So that a list of them is never long. OCI has 3 and 2.
+  c_max_credentials constant integer := 100;
+begin
+  if check_new_credential.count >= c_max_credentials then
+    perform towpath.fail(
+      'TP4LE', format('a user may have %s %s at most: delete one that is not used any more', c_max_credentials, kind)
+    );
+  end if;
+  if check_new_credential.expires_at <= clock_timestamp() then
+    perform towpath.fail('TP400', 'expiresAt: must lie in the future');
+  end if;
+end;
+$function$;
+
+comment on function towpath.check_new_credential(text,bigint,timestamp with time zone) is 'TP4LE where a user has as many credentials of a kind as it may have, TP400 where a new one would have expired already.';
+
+CREATE OR REPLACE FUNCTION towpath.check_statements(tenancy_id text, compartment_id text, parsed jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_statement jsonb;
+  v_group jsonb;
+  v_place text;
+  v_location jsonb;
+  v_location_id text;
+begin
+  for v_statement, v_place in
+    select s.value, 'statements[' || s.ordinality - 1 || ']: '
+    from jsonb_array_elements(check_statements.parsed) with ordinality s
+  loop
+    for v_group in select g from jsonb_array_elements(v_statement -> 'groups') g loop
+      if not exists (
+        select from towpath.user_group g
+        where g.tenancy_id = check_statements.tenancy_id
+          and (g.name = v_group ->> 'name' or g.id = v_group ->> 'id')
+      ) then
+        perform towpath.fail('TP400', v_place || 'there is no group '
+          || coalesce(v_group ->> 'name', v_group ->> 'id') || ': create it first, or correct the name (case counts)');
+      end if;
+    end loop;
+    v_location := v_statement -> 'location';
+    if v_location ? 'path' then
+      v_location_id := towpath.find_compartment_by_path(
+        check_statements.tenancy_id, array(select jsonb_array_elements_text(v_location -> 'path'))
+      );
+    else
+      v_location_id := coalesce(v_location ->> 'id', check_statements.tenancy_id);
+    end if;
+    -- A compartment elsewhere is answered as one that does not exist: who may manage policies here need not see it.
+    if v_location_id is null or not towpath.is_in_compartment(
+      check_statements.tenancy_id, v_location_id, check_statements.compartment_id
+    ) then
+      perform towpath.fail('TP400', v_place || 'the place must be the compartment of the policy or one in it, and exist; '
+        || 'names go from the root of the tenancy down, as in a:b, and case counts');
+    end if;
+  end loop;
+end;
+$function$;
+
+comment on function towpath.check_statements(text,text,jsonb) is 'TP400 where a parsed statement names a group that does not exist, or a place that is not in the compartment of its policy.';
+
 CREATE OR REPLACE FUNCTION towpath.check_user(tenancy_id text, user_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1318,16 +1686,106 @@ $function$;
 
 comment on function towpath.count_in_flight(bigint,bigint,boolean,text,integer) is 'How many messages of the channel (null: of the queue and all channels) are delivered and hidden now. Delayed ones (count_delayed) are not counted but looked at: looking ends at at_most messages.';
 
+CREATE OR REPLACE FUNCTION towpath.count_queues(tenancy_id text)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select count(*)
+  from towpath.queue q
+  where q.tenancy_id = count_queues.tenancy_id
+    and q.version > 0
+    and q.lifecycle_state not in ('DELETING', 'DELETED');
+$function$;
+
+comment on function towpath.count_queues(text) is 'How many queues a tenancy has, as its limit counts them: those that are being deleted do not count.';
+
+CREATE OR REPLACE FUNCTION towpath.create_api_key(tenancy_id text, user_id text, prefix text, digest bytea, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS towpath.api_key
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_key towpath.api_key;
+begin
+  perform towpath.hold_user(create_api_key.tenancy_id, create_api_key.user_id);
+  perform towpath.check_new_credential(
+    'API keys',
+    (
+      select count(*) from towpath.api_key k
+      where k.tenancy_id = create_api_key.tenancy_id and k.user_id = create_api_key.user_id
+    ),
+    create_api_key.expires_at
+  );
+  insert into towpath.api_key as k (id, user_id, tenancy_id, prefix, digest, description, expires_at)
+  values (
+    towpath.new_ocid('queueapikey'), create_api_key.user_id, create_api_key.tenancy_id, create_api_key.prefix,
+    create_api_key.digest, create_api_key.description, create_api_key.expires_at
+  )
+  returning k.* into v_key;
+  return v_key;
+end;
+$function$;
+
+comment on function towpath.create_api_key(text,text,text,bytea,text,timestamp with time zone) is 'Stores the SHA-256 of a bearer key for a user, with how it begins, good until expires_at (null: for ever), and returns the row. TP404 user, TP400 where it would have expired, TP4LE beyond 100.';
+
+CREATE OR REPLACE FUNCTION towpath.create_auth_token(tenancy_id text, user_id text, digest bytea, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS towpath.auth_token
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_token towpath.auth_token;
+begin
+  perform towpath.hold_user(create_auth_token.tenancy_id, create_auth_token.user_id);
+  perform towpath.check_new_credential(
+    'auth tokens',
+    (
+      select count(*) from towpath.auth_token t
+      where t.tenancy_id = create_auth_token.tenancy_id and t.user_id = create_auth_token.user_id
+    ),
+    create_auth_token.expires_at
+  );
+  insert into towpath.auth_token as t (id, user_id, tenancy_id, digest, description, expires_at)
+  values (
+    towpath.new_ocid('authtoken'), create_auth_token.user_id, create_auth_token.tenancy_id, create_auth_token.digest,
+    create_auth_token.description, create_auth_token.expires_at
+  )
+  returning t.* into v_token;
+  return v_token;
+end;
+$function$;
+
+comment on function towpath.create_auth_token(text,text,bytea,text,timestamp with time zone) is 'Stores the SHA-256 of an auth token, a user''s passcode on STOMP, good until expires_at (null: for ever), and returns the row. TP404 user, TP400 where it would have expired, TP4LE beyond 100.';
+
 CREATE OR REPLACE FUNCTION towpath.create_compartment(tenancy_id text, parent_id text, name text)
  RETURNS towpath.compartment
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
 AS $function$
 declare
+  -- As in OCI. Each level is a look at every decision about who may do what.
+  c_max_levels constant integer := 6;
   v_parent_id constant text := coalesce(create_compartment.parent_id, create_compartment.tenancy_id);
+  v_levels integer;
   v_compartment towpath.compartment;
 begin
+  -- The lock lets no deletion of the parent come between.
+  perform from towpath.compartment c
+  where c.id = v_parent_id
+    and c.tenancy_id = create_compartment.tenancy_id
+  for key share;
   perform towpath.check_compartment(create_compartment.tenancy_id, v_parent_id);
+  with recursive above as (
+    select c.id, c.parent_id from towpath.compartment c where c.id = v_parent_id
+    union all
+    select c.id, c.parent_id from above a join towpath.compartment c on c.id = a.parent_id
+  )
+  -- The root is none of them, the new one is.
+  select count(*) into v_levels from above;
+  if v_levels > c_max_levels then
+    perform towpath.fail('TP4LE', format('a compartment may lie %s levels deep below the root at most', c_max_levels));
+  end if;
   insert into towpath.compartment as c (id, tenancy_id, parent_id, name)
   values (towpath.new_ocid('compartment'), create_compartment.tenancy_id, v_parent_id, create_compartment.name)
   on conflict on constraint compartment_name_is_unique_in_its_parent do nothing
@@ -1339,7 +1797,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.create_compartment(text,text,text) is 'Creates a compartment inside another of the same tenancy (null or the tenancy''s id: the root) and returns it. TP404 where the parent is not one of the tenancy''s, TP400 where the name is taken.';
+comment on function towpath.create_compartment(text,text,text) is 'Creates a compartment inside another of the same tenancy (null or the tenancy''s id: the root) and returns it. TP404 where the parent is not one of the tenancy''s, TP400 where the name is taken, TP4LE more than 6 levels below the root.';
 
 CREATE OR REPLACE FUNCTION towpath.create_consumer_group(tenancy_id text, details jsonb, filter_path jsonpath DEFAULT NULL::jsonpath, retry_token text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -1419,6 +1877,60 @@ $function$;
 
 comment on function towpath.create_first_identity(text,text,text,text,text,text,bytea,bytea) is 'Makes the first tenancy with a compartment, a user and the user''s credentials, unless the database has a tenancy. created says whether this call made it; the ids are null where it did not.';
 
+CREATE OR REPLACE FUNCTION towpath.create_group(tenancy_id text, name text)
+ RETURNS towpath.user_group
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.user_group;
+begin
+  if not exists (select from towpath.tenancy t where t.id = create_group.tenancy_id) then
+    perform towpath.fail('TP404', 'tenancy ' || create_group.tenancy_id || ' does not exist or you may not use it');
+  end if;
+  insert into towpath.user_group as g (id, tenancy_id, name)
+  values (towpath.new_ocid('group'), create_group.tenancy_id, create_group.name)
+  on conflict on constraint user_group_name_is_unique_in_its_tenancy do nothing
+  returning g.* into v_group;
+  if not found then
+    perform towpath.fail('TP400', 'name: there is a group named ' || create_group.name || ' already');
+  end if;
+  return v_group;
+end;
+$function$;
+
+comment on function towpath.create_group(text,text) is 'Creates a group of users of a tenancy, with nobody in it, and returns it. TP404 tenancy, TP400 where the name is taken.';
+
+CREATE OR REPLACE FUNCTION towpath.create_policy(tenancy_id text, compartment_id text, name text, description text, statements text[], parsed jsonb)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+begin
+  perform towpath.check_compartment(create_policy.tenancy_id, create_policy.compartment_id);
+  perform towpath.check_statements(create_policy.tenancy_id, create_policy.compartment_id, create_policy.parsed);
+  -- Every pod reads all of them after each change. Two at once may go one beyond, which harms nobody.
+  if (select count(*) from towpath.policy p where p.tenancy_id = create_policy.tenancy_id) >= 500 then
+    perform towpath.fail('TP4LE', 'a tenancy has at most 500 policies: put more statements into one (up to 50), or delete some');
+  end if;
+  insert into towpath.policy as p (id, tenancy_id, compartment_id, name, description, statements, parsed)
+  values (
+    towpath.new_ocid('policy'), create_policy.tenancy_id, create_policy.compartment_id, create_policy.name,
+    coalesce(create_policy.description, ''), create_policy.statements, create_policy.parsed
+  )
+  on conflict on constraint policy_name_is_unique_in_its_tenancy do nothing
+  returning p.* into v_policy;
+  if not found then
+    perform towpath.fail('TP400', 'name: there is a policy named ' || create_policy.name || ' already');
+  end if;
+  return v_policy;
+end;
+$function$;
+
+comment on function towpath.create_policy(text,text,text,text,text[],jsonb) is 'Creates a policy from statements and what was parsed from them, and returns it. TP404 compartment, TP400 name taken, unknown group or place, TP4LE.';
+
 CREATE OR REPLACE FUNCTION towpath.create_queue(tenancy_id text, details jsonb, retry_token text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -1464,6 +1976,70 @@ end;
 $function$;
 
 comment on function towpath.create_queue(text,jsonb,text) is 'Creates a queue from CreateQueueDetails (displayName and compartmentId required) and returns its finished work request, whose identifier is the queue''s OCID. The same retry token within 24 hours returns the first one. TP404 compartment, TP400 capability, TP4RT token used for another request.';
+
+CREATE OR REPLACE FUNCTION towpath.create_queue_within(tenancy_id text, details jsonb, retry_token text, max_queues integer)
+ RETURNS towpath.work_request
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_before bigint;
+  v_after bigint;
+  v_request towpath.work_request;
+begin
+  -- One at a time per tenancy, or several would find the same last place free.
+  perform pg_advisory_xact_lock(hashtextextended('queues of ' || create_queue_within.tenancy_id, 0));
+  v_before := towpath.count_queues(create_queue_within.tenancy_id);
+  v_request := towpath.create_queue(
+    create_queue_within.tenancy_id, create_queue_within.details, create_queue_within.retry_token
+  );
+  v_after := towpath.count_queues(create_queue_within.tenancy_id);
+  -- A repeat has created nothing, so it is answered also where the tenancy is full.
+  if v_after > v_before and v_after > create_queue_within.max_queues then
+    perform towpath.fail(
+      'TP4LE',
+      'the tenancy has ' || v_before || ' queues and may have ' || create_queue_within.max_queues
+        || ': delete one that is not needed any more'
+    );
+  end if;
+  return v_request;
+end;
+$function$;
+
+comment on function towpath.create_queue_within(text,jsonb,text,integer) is 'As create_queue, where the tenancy has less than max_queues queues, not counting those that are being deleted. TP4LE where it has as many.';
+
+CREATE OR REPLACE FUNCTION towpath.create_signing_key(tenancy_id text, user_id text, fingerprint text, public_key text, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS towpath.signing_key
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_key towpath.signing_key;
+begin
+  perform towpath.hold_user(create_signing_key.tenancy_id, create_signing_key.user_id);
+  perform towpath.check_new_credential(
+    'signing keys',
+    (
+      select count(*) from towpath.signing_key k
+      where k.tenancy_id = create_signing_key.tenancy_id and k.user_id = create_signing_key.user_id
+    ),
+    create_signing_key.expires_at
+  );
+  insert into towpath.signing_key as k (tenancy_id, user_id, fingerprint, public_key, description, expires_at)
+  values (
+    create_signing_key.tenancy_id, create_signing_key.user_id, create_signing_key.fingerprint,
+    create_signing_key.public_key, create_signing_key.description, create_signing_key.expires_at
+  )
+  on conflict on constraint signing_key_pkey do nothing
+  returning k.* into v_key;
+  if not found then
+    perform towpath.fail('TP400', 'publicKey: the user has this key already, with the fingerprint ' || create_signing_key.fingerprint);
+  end if;
+  return v_key;
+end;
+$function$;
+
+comment on function towpath.create_signing_key(text,text,text,text,text,timestamp with time zone) is 'Lets a user sign requests with the private half of this RSA key (PEM, SubjectPublicKeyInfo) until expires_at (null: for ever). The fingerprint is the caller''s to compute. TP404 user, TP400 where the user has it already or it would have expired, TP4LE beyond 100.';
 
 CREATE OR REPLACE FUNCTION towpath.create_tenancy(name text)
  RETURNS towpath.tenancy
@@ -1536,6 +2112,81 @@ end;
 $function$;
 
 comment on function towpath.deduplication_is_due() is 'True while there is something for forget_deduplications.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_api_key(tenancy_id text, user_id text, api_key_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(delete_api_key.tenancy_id);
+begin
+  delete from towpath.api_key k
+  where k.id = delete_api_key.api_key_id
+    and k.tenancy_id = delete_api_key.tenancy_id
+    and k.user_id = delete_api_key.user_id;
+  if not found then
+    perform towpath.fail('TP404', 'API key ' || delete_api_key.api_key_id || ' does not exist or you may not use it');
+  end if;
+  perform towpath.end_revocation(delete_api_key.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.delete_api_key(text,text,text) is 'Revokes an API key. TP404 key, TP409 where it is the last way in for the administrators.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_auth_token(tenancy_id text, user_id text, auth_token_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  delete from towpath.auth_token t
+  where t.id = delete_auth_token.auth_token_id
+    and t.tenancy_id = delete_auth_token.tenancy_id
+    and t.user_id = delete_auth_token.user_id;
+  if not found then
+    perform towpath.fail('TP404', 'auth token ' || delete_auth_token.auth_token_id || ' does not exist or you may not use it');
+  end if;
+end;
+$function$;
+
+comment on function towpath.delete_auth_token(text,text,text) is 'Revokes an auth token. TP404 token.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_compartment(tenancy_id text, compartment_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  if delete_compartment.compartment_id = delete_compartment.tenancy_id then
+    perform towpath.fail('TP409', 'the root compartment goes with its tenancy only');
+  end if;
+  -- Whoever puts something into it holds a key share lock on it, and has committed when this one is granted.
+  perform from towpath.compartment c
+  where c.id = delete_compartment.compartment_id
+    and c.tenancy_id = delete_compartment.tenancy_id
+  for update;
+  if not found then
+    perform towpath.fail('TP404', 'compartment ' || delete_compartment.compartment_id || ' does not exist or you may not use it');
+  end if;
+  -- A deleted queue is readable for an hour, and keeps nothing.
+  if exists (
+    select from towpath.queue q
+    where q.tenancy_id = delete_compartment.tenancy_id
+      and q.compartment_id = delete_compartment.compartment_id
+      and q.lifecycle_state <> 'DELETED'
+  ) then
+    perform towpath.fail('TP409', 'the compartment has queues: move or delete them first');
+  end if;
+  delete from towpath.compartment c where c.id = delete_compartment.compartment_id;
+exception
+  -- Compartments in it, and whatever else comes to refer to compartments.
+  when foreign_key_violation then
+    perform towpath.fail('TP409', 'the compartment is not empty: delete what is in it first, compartments too');
+end;
+$function$;
+
+comment on function towpath.delete_compartment(text,text) is 'Deletes an empty compartment. TP404 compartment, TP409 where something is in it, or for the root.';
 
 CREATE OR REPLACE FUNCTION towpath.delete_consumer_group(tenancy_id text, consumer_group_ocid text, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -1628,6 +2279,26 @@ $function$;
 
 comment on function towpath.delete_dead_letters(bigint,bigint,bigint[]) is 'Deletes dead letters by id, without a receipt. Returns a row per entry, in order: deleted; in flight, where a consumer of the dead letter queue holds it, which leaves it alone; not found.';
 
+CREATE OR REPLACE FUNCTION towpath.delete_group(tenancy_id text, group_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  delete from towpath.user_group g
+  where g.id = delete_group.group_id
+    and g.tenancy_id = delete_group.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'group ' || delete_group.group_id || ' does not exist or you may not use it');
+  end if;
+exception
+  when foreign_key_violation then
+    perform towpath.fail('TP409', 'something refers to the group: delete that first');
+end;
+$function$;
+
+comment on function towpath.delete_group(text,text) is 'Deletes a group; its members stay users. TP404 group, TP409 for the group Administrators, or where something refers to it.';
+
 CREATE OR REPLACE FUNCTION towpath.delete_messages(queue_id bigint, consumer_group_id bigint, dead_letter boolean, ids bigint[], receipt_numbers bigint[])
  RETURNS SETOF boolean
  LANGUAGE plpgsql
@@ -1709,6 +2380,20 @@ $function$;
 
 comment on function towpath.delete_messages(bigint,bigint,boolean,bigint[],bigint[]) is 'Deletes messages for good. Returns a row per entry, in order: false where the receipt (id, receipt_number) is dead.';
 
+CREATE OR REPLACE FUNCTION towpath.delete_policy(tenancy_id text, policy_id text, if_match text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy := towpath.lock_policy(delete_policy.tenancy_id, delete_policy.policy_id, delete_policy.if_match);
+begin
+  delete from towpath.policy p where p.id = v_policy.id;
+end;
+$function$;
+
+comment on function towpath.delete_policy(text,text,text) is 'Deletes a policy. TP404, TP409, TP412.';
+
 CREATE OR REPLACE FUNCTION towpath.delete_queue(tenancy_id text, queue_ocid text, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
  LANGUAGE plpgsql
@@ -1729,6 +2414,47 @@ end;
 $function$;
 
 comment on function towpath.delete_queue(text,text,text) is 'Starts the deletion of a queue: nothing can be put or got from now on; run_work_request_step removes the messages in bounded batches. Returns the accepted work request. TP404, TP409, TP412.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_signing_key(tenancy_id text, user_id text, fingerprint text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(delete_signing_key.tenancy_id);
+begin
+  delete from towpath.signing_key k
+  where k.tenancy_id = delete_signing_key.tenancy_id
+    and k.user_id = delete_signing_key.user_id
+    and k.fingerprint = delete_signing_key.fingerprint;
+  if not found then
+    perform towpath.fail('TP404', 'signing key ' || delete_signing_key.fingerprint || ' does not exist or you may not use it');
+  end if;
+  perform towpath.end_revocation(delete_signing_key.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.delete_signing_key(text,text,text) is 'Revokes a signing key. TP404 key, TP409 where it is the last way in for the administrators.';
+
+CREATE OR REPLACE FUNCTION towpath.delete_user(tenancy_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(delete_user.tenancy_id);
+begin
+  delete from towpath.user_account u
+  where u.id = delete_user.user_id
+    and u.tenancy_id = delete_user.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || delete_user.user_id || ' does not exist or you may not use it');
+  end if;
+  perform towpath.end_revocation(delete_user.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.delete_user(text,text) is 'Deletes a user with its credentials and its places in groups. TP404 user, TP409 where it is the last administrator who can sign in.';
 
 CREATE OR REPLACE FUNCTION towpath.end_redrive(request_id bigint, status text, message text, error_code text DEFAULT NULL::text)
  RETURNS text
@@ -1761,6 +2487,23 @@ end;
 $function$;
 
 comment on function towpath.end_redrive(bigint,text,text,text) is 'Ends a redrive with this status, writes why and how far it came, and returns the status.';
+
+CREATE OR REPLACE FUNCTION towpath.end_revocation(tenancy_id text, had_administrator boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  if had_administrator and not towpath.has_administrator(end_revocation.tenancy_id) then
+    perform towpath.fail(
+      'TP409',
+      'this would leave the tenancy without an administrator who can sign in: add a credential to one, or an administrator, first'
+    );
+  end if;
+end;
+$function$;
+
+comment on function towpath.end_revocation(text,boolean) is 'TP409 where a revocation has taken the last way in from the administrators of a tenancy. One that had none already is left alone.';
 
 CREATE OR REPLACE FUNCTION towpath.fail(code text, message text)
  RETURNS void
@@ -1804,10 +2547,59 @@ CREATE OR REPLACE FUNCTION towpath.find_api_key(digest bytea)
 AS $function$
   select k.*
   from towpath.api_key k
-  where k.digest = find_api_key.digest;
+  where k.digest = find_api_key.digest
+    and (k.expires_at is null or k.expires_at > statement_timestamp());
 $function$;
 
-comment on function towpath.find_api_key(bytea) is 'Returns the bearer key with this SHA-256; no row where there is none.';
+comment on function towpath.find_api_key(bytea) is 'Returns the bearer key with this SHA-256; no row where there is none, or where it has expired.';
+
+CREATE OR REPLACE FUNCTION towpath.find_compartment(tenancy_id text, compartment_id text)
+ RETURNS towpath.compartment
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_compartment towpath.compartment;
+begin
+  select c.* into v_compartment
+  from towpath.compartment c
+  where c.id = find_compartment.compartment_id
+    and c.tenancy_id = find_compartment.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'compartment ' || find_compartment.compartment_id || ' does not exist or you may not use it');
+  end if;
+  return v_compartment;
+end;
+$function$;
+
+comment on function towpath.find_compartment(text,text) is 'Returns a compartment of a tenancy. TP404 where there is none.';
+
+CREATE OR REPLACE FUNCTION towpath.find_compartment_by_path(tenancy_id text, path text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_id text := find_compartment_by_path.tenancy_id;
+  v_name text;
+begin
+  foreach v_name in array find_compartment_by_path.path loop
+    select c.id into v_id
+    from towpath.compartment c
+    where c.tenancy_id = find_compartment_by_path.tenancy_id
+      and c.parent_id = v_id
+      and c.name = v_name;
+    if not found then
+      return null;
+    end if;
+  end loop;
+  return v_id;
+end;
+$function$;
+
+comment on function towpath.find_compartment_by_path(text,text[]) is 'Returns the id of the compartment to which these names lead from the root of the tenancy; null where they lead nowhere.';
 
 CREATE OR REPLACE FUNCTION towpath.find_consumer_group(tenancy_id text, consumer_group_ocid text)
  RETURNS towpath.consumer_group
@@ -1844,6 +2636,50 @@ AS $function$
 $function$;
 
 comment on function towpath.find_first_tenancy() is 'Returns the tenancy that was made first; no row in a new database.';
+
+CREATE OR REPLACE FUNCTION towpath.find_group(tenancy_id text, group_id text)
+ RETURNS towpath.user_group
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group towpath.user_group;
+begin
+  select g.* into v_group
+  from towpath.user_group g
+  where g.id = find_group.group_id
+    and g.tenancy_id = find_group.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'group ' || find_group.group_id || ' does not exist or you may not use it');
+  end if;
+  return v_group;
+end;
+$function$;
+
+comment on function towpath.find_group(text,text) is 'Returns a group of a tenancy. TP404 where there is none.';
+
+CREATE OR REPLACE FUNCTION towpath.find_policy(tenancy_id text, policy_id text)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+begin
+  select p.* into v_policy
+  from towpath.policy p
+  where p.id = find_policy.policy_id
+    and p.tenancy_id = find_policy.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'policy ' || find_policy.policy_id || ' does not exist or you may not see it');
+  end if;
+  return v_policy;
+end;
+$function$;
+
+comment on function towpath.find_policy(text,text) is 'Returns a policy of a tenancy. TP404 where there is none.';
 
 CREATE OR REPLACE FUNCTION towpath.find_queue(tenancy_id text, queue_ocid text)
  RETURNS towpath.queue
@@ -1926,10 +2762,11 @@ AS $function$
   from towpath.signing_key k
   where k.tenancy_id = find_signing_key.tenancy_id
     and k.user_id = find_signing_key.user_id
-    and k.fingerprint = find_signing_key.fingerprint;
+    and k.fingerprint = find_signing_key.fingerprint
+    and (k.expires_at is null or k.expires_at > statement_timestamp());
 $function$;
 
-comment on function towpath.find_signing_key(text,text,text) is 'Returns the key that a signature''s keyId names; no row where there is none.';
+comment on function towpath.find_signing_key(text,text,text) is 'Returns the key that a signature''s keyId names; no row where there is none, or where it has expired.';
 
 CREATE OR REPLACE FUNCTION towpath.find_stomp_login(tenancy_name text, user_name text, digest bytea)
  RETURNS SETOF towpath.auth_token
@@ -1943,10 +2780,47 @@ AS $function$
   join towpath.user_account u on u.id = a.user_id
   where a.digest = find_stomp_login.digest
     and t.name = find_stomp_login.tenancy_name
-    and u.name = find_stomp_login.user_name;
+    and u.name = find_stomp_login.user_name
+    and (a.expires_at is null or a.expires_at > statement_timestamp());
 $function$;
 
-comment on function towpath.find_stomp_login(text,text,bytea) is 'Returns the auth token with this SHA-256 if it belongs to the user of that name in the tenancy of that name; no row otherwise.';
+comment on function towpath.find_stomp_login(text,text,bytea) is 'Returns the auth token with this SHA-256 if it belongs to the user of that name in the tenancy of that name and has not expired; no row otherwise.';
+
+CREATE OR REPLACE FUNCTION towpath.find_user(tenancy_id text, user_id text)
+ RETURNS towpath.user_account
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_user towpath.user_account;
+begin
+  select u.* into v_user
+  from towpath.user_account u
+  where u.id = find_user.user_id
+    and u.tenancy_id = find_user.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || find_user.user_id || ' does not exist or you may not use it');
+  end if;
+  return v_user;
+end;
+$function$;
+
+comment on function towpath.find_user(text,text) is 'Returns a user of a tenancy. TP404 where there is none.';
+
+CREATE OR REPLACE FUNCTION towpath.find_user_by_name(tenancy_name text, user_name text, OUT tenancy_id text, OUT user_id text)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select t.id, u.id
+  from towpath.tenancy t
+  left join towpath.user_account u on u.tenancy_id = t.id and u.name = find_user_by_name.user_name
+  where t.name = find_user_by_name.tenancy_name;
+$function$;
+
+comment on function towpath.find_user_by_name(text,text) is 'Returns the ids of a tenancy and of a user of it, for whoever comes with a token of an issuer; user_id is null where there is no such user, both where there is no such tenancy.';
 
 CREATE OR REPLACE FUNCTION towpath.find_work_request(tenancy_id text, work_request_ocid text)
  RETURNS towpath.work_request
@@ -2658,6 +3532,52 @@ $function$;
 
 comment on function towpath.give_lease_back(text,text) is 'Ends a lease early, so that the next pod need not wait for it.';
 
+CREATE OR REPLACE FUNCTION towpath.groups_named(tenancy_id text, names text[])
+ RETURNS SETOF towpath.user_group
+ LANGUAGE sql
+ STABLE ROWS 10
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select g.*
+  from towpath.user_group g
+  where g.tenancy_id = groups_named.tenancy_id
+    and g.name = any (groups_named.names);
+$function$;
+
+comment on function towpath.groups_named(text,text[]) is 'Returns those of the named groups that a tenancy has, for callers whose token tells their groups.';
+
+CREATE OR REPLACE FUNCTION towpath.groups_of_user(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.user_group
+ LANGUAGE sql
+ STABLE ROWS 10
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select g.*
+  from towpath.user_group_member m
+  join towpath.user_group g on g.id = m.group_id
+  where m.tenancy_id = groups_of_user.tenancy_id
+    and m.user_id = groups_of_user.user_id;
+$function$;
+
+comment on function towpath.groups_of_user(text,text) is 'Returns the groups that a user of a tenancy is in.';
+
+CREATE OR REPLACE FUNCTION towpath.has_administrator(tenancy_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select exists (
+    select from towpath.user_group_member m
+    join towpath.user_group g on g.id = m.group_id
+    where g.tenancy_id = has_administrator.tenancy_id
+      and g.name = 'Administrators'
+      and towpath.can_sign_in(m.tenancy_id, m.user_id)
+  );
+$function$;
+
+comment on function towpath.has_administrator(text) is 'Whether a tenancy has an administrator who can sign in: a member of the group Administrators, which every tenancy has (0019_policies.sql).';
+
 CREATE OR REPLACE FUNCTION towpath.has_consumer_groups(queue towpath.queue)
  RETURNS boolean
  LANGUAGE sql
@@ -2668,6 +3588,116 @@ AS $function$
 $function$;
 
 comment on function towpath.has_consumer_groups(towpath.queue) is 'True where the queue has the capability CONSUMER_GROUPS.';
+
+CREATE OR REPLACE FUNCTION towpath.hold_compartment_of_queue()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform from towpath.compartment c
+  where c.id = new.compartment_id
+    and c.tenancy_id = new.tenancy_id
+  for key share;
+  if not found then
+    perform towpath.fail('TP404', 'compartment ' || new.compartment_id || ' does not exist or you may not use it');
+  end if;
+  return new;
+end;
+$function$;
+
+comment on function towpath.hold_compartment_of_queue() is 'Keeps the compartment that a queue is put into from being deleted meanwhile. No foreign key: a deleted queue, readable for an hour, would keep its compartment.';
+
+CREATE OR REPLACE FUNCTION towpath.hold_user(tenancy_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform from towpath.user_account u
+  where u.id = hold_user.user_id
+    and u.tenancy_id = hold_user.tenancy_id
+  for no key update;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || hold_user.user_id || ' does not exist or you may not use it');
+  end if;
+end;
+$function$;
+
+comment on function towpath.hold_user(text,text) is 'Keeps a user until the transaction ends, and makes those who add credentials to it wait for each other. TP404 user.';
+
+CREATE OR REPLACE FUNCTION towpath.identity_settings(kind text, identity jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select jsonb_strip_nulls(case identity_settings.kind
+    when 'Tenancy' then jsonb_build_object('name', identity -> 'name')
+    when 'Compartment' then jsonb_build_object('name', identity -> 'name', 'compartmentId', identity -> 'parent_id')
+    when 'User' then jsonb_build_object('name', identity -> 'name')
+    when 'Group' then jsonb_build_object('name', identity -> 'name')
+    when 'SigningKey' then jsonb_build_object(
+      'fingerprint', identity -> 'fingerprint', 'description', identity -> 'description', 'expiresAt', identity -> 'expires_at'
+    )
+    when 'ApiKey' then jsonb_build_object(
+      'prefix', identity -> 'prefix', 'description', identity -> 'description', 'expiresAt', identity -> 'expires_at'
+    )
+    when 'AuthToken' then jsonb_build_object('description', identity -> 'description', 'expiresAt', identity -> 'expires_at')
+  end);
+$function$;
+
+comment on function towpath.identity_settings(text,jsonb) is 'What the audit log has of a row of identity, named as in the API. By name, so that neither a digest nor a column that is added later gets in by itself.';
+
+CREATE OR REPLACE FUNCTION towpath.is_in_compartment(tenancy_id text, compartment_id text, ancestor_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  with recursive up as (
+    select c.id, c.parent_id
+    from towpath.compartment c
+    where c.tenancy_id = is_in_compartment.tenancy_id
+      and c.id = is_in_compartment.compartment_id
+    union
+    select p.id, p.parent_id
+    from up
+    join towpath.compartment p on p.tenancy_id = is_in_compartment.tenancy_id and p.id = up.parent_id
+  )
+  select exists (select from up where up.id = is_in_compartment.ancestor_id);
+$function$;
+
+comment on function towpath.is_in_compartment(text,text,text) is 'Whether a compartment is another one of the same tenancy, or in it, however deep.';
+
+CREATE OR REPLACE FUNCTION towpath.issue_api_key(tenancy_name text, user_name text, description text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_user towpath.user_account;
+  -- The fixed digits of the two UUIDs leave 180 random bits in the 48 that are the secret.
+  v_random constant text := replace(concat(gen_random_uuid(), gen_random_uuid()), '-', '');
+  v_key constant text := 'towpath_' || left(v_random, 8) || '_' || substr(v_random, 9, 48);
+begin
+  select u.* into v_user
+  from towpath.user_account u
+  join towpath.tenancy t on t.id = u.tenancy_id
+  where t.name = issue_api_key.tenancy_name
+    and u.name = issue_api_key.user_name;
+  if not found then
+    perform towpath.fail('TP404', format('there is no user %s in a tenancy %s', user_name, tenancy_name));
+  end if;
+  perform towpath.create_api_key(
+    v_user.tenancy_id, v_user.id, left(v_key, 16), sha256(convert_to(v_key, 'UTF8')), issue_api_key.description,
+    issue_api_key.expires_at
+  );
+  return v_key;
+end;
+$function$;
+
+comment on function towpath.issue_api_key(text,text,text,timestamp with time zone) is 'For operators: makes a new API key for a user, named by tenancy and name, and returns it. It is shown this once. The way back in when all credentials are lost. TP404 user, TP400 where it would have expired, TP4LE beyond 100.';
 
 CREATE OR REPLACE FUNCTION towpath.last_id_created_before(queue_id bigint, consumer_group_id bigint, dead_letter boolean, created_before timestamp with time zone)
  RETURNS bigint
@@ -2740,6 +3770,25 @@ $function$;
 
 comment on function towpath.last_id_created_before(bigint,bigint,boolean,timestamp with time zone) is 'An id up to which every message (dead_letter: dead letter) of the queue and group was created before this time; 0: none was. Some seconds short of the exact one, because ids follow time only closely. Looks at the index some 50 times, however many there are.';
 
+CREATE OR REPLACE FUNCTION towpath.list_api_keys(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.api_key
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_user(list_api_keys.tenancy_id, list_api_keys.user_id);
+  return query
+  select k.*
+  from towpath.api_key k
+  where k.tenancy_id = list_api_keys.tenancy_id
+    and k.user_id = list_api_keys.user_id
+  order by k.time_created, k.id;
+end;
+$function$;
+
+comment on function towpath.list_api_keys(text,text) is 'Lists the API keys of a user, the oldest first, those that have expired too. TP404 user.';
+
 CREATE OR REPLACE FUNCTION towpath.list_audit_events(tenancy_id text, time_after timestamp with time zone DEFAULT NULL::timestamp with time zone, time_before timestamp with time zone DEFAULT NULL::timestamp with time zone, operation text DEFAULT NULL::text, user_id text DEFAULT NULL::text, target_id text DEFAULT NULL::text, outcome text DEFAULT NULL::text, before_time timestamp with time zone DEFAULT NULL::timestamp with time zone, before_id bigint DEFAULT NULL::bigint, max_events integer DEFAULT 100)
  RETURNS SETOF towpath.audit_event
  LANGUAGE plpgsql
@@ -2765,6 +3814,25 @@ end;
 $function$;
 
 comment on function towpath.list_audit_events(text,timestamp with time zone,timestamp with time zone,text,text,text,text,timestamp with time zone,bigint,integer) is 'Returns audit events of a tenancy, newest first, filtered (null: not; time_after inclusive, time_before exclusive), older than the cursor (before_time with before_id), at most max_events.';
+
+CREATE OR REPLACE FUNCTION towpath.list_auth_tokens(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.auth_token
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_user(list_auth_tokens.tenancy_id, list_auth_tokens.user_id);
+  return query
+  select t.*
+  from towpath.auth_token t
+  where t.tenancy_id = list_auth_tokens.tenancy_id
+    and t.user_id = list_auth_tokens.user_id
+  order by t.time_created, t.id;
+end;
+$function$;
+
+comment on function towpath.list_auth_tokens(text,text) is 'Lists the auth tokens of a user, the oldest first, those that have expired too. TP404 user.';
 
 CREATE OR REPLACE FUNCTION towpath.list_channels(queue_id bigint, consumer_group_id bigint DEFAULT 0, dead_letter boolean DEFAULT false, channel_id text DEFAULT NULL::text, after_channel_id text DEFAULT ''::text, max_channels integer DEFAULT 1000)
  RETURNS SETOF text
@@ -2819,6 +3887,24 @@ end;
 $function$;
 
 comment on function towpath.list_channels(bigint,bigint,boolean,text,text,integer) is 'Returns the ids of channels that hold messages (dead_letter: dead letters), in order, after after_channel_id, at most max_channels; with channel_id only that one. One look at the index per channel. TP404 queue.';
+
+CREATE OR REPLACE FUNCTION towpath.list_compartments(tenancy_id text, parent_id text, name text, after_name text, after_id text, max_rows integer)
+ RETURNS SETOF towpath.compartment
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select c.*
+  from towpath.compartment c
+  where c.tenancy_id = list_compartments.tenancy_id
+    and (list_compartments.parent_id is null or c.parent_id = list_compartments.parent_id)
+    and (list_compartments.name is null or c.name = list_compartments.name)
+    and (list_compartments.after_id is null or (c.name, c.id) > (list_compartments.after_name, list_compartments.after_id))
+  order by c.name, c.id
+  limit list_compartments.max_rows;
+$function$;
+
+comment on function towpath.list_compartments(text,text,text,text,text,integer) is 'Lists the compartments of a tenancy by name, after a place (both null: from the start): those right inside parent_id (null: all, the root too), with this name (null: any).';
 
 CREATE OR REPLACE FUNCTION towpath.list_consumer_groups(tenancy_id text, queue_ocid text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, consumer_group_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_queue_id bigint DEFAULT NULL::bigint, after_id bigint DEFAULT NULL::bigint, max_groups integer DEFAULT 100)
  RETURNS SETOF towpath.consumer_group
@@ -2892,6 +3978,68 @@ $function$;
 
 comment on function towpath.list_data_keys(bigint,bigint,integer) is 'Data keys in the order of (queue_id, id), for the maintenance: which master key each is wrapped with, which one its queue names, and whether it was retired longer ago than messages of the queue live.';
 
+CREATE OR REPLACE FUNCTION towpath.list_group_members(tenancy_id text, group_id text, after_id text, max_rows integer)
+ RETURNS TABLE(user_id text, name text, time_created timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_group(list_group_members.tenancy_id, list_group_members.group_id);
+  return query
+  select m.user_id, u.name, m.time_created
+  from towpath.user_group_member m
+  join towpath.user_account u on u.id = m.user_id
+  where m.group_id = list_group_members.group_id
+    and (list_group_members.after_id is null or m.user_id > list_group_members.after_id)
+  order by m.user_id
+  limit list_group_members.max_rows;
+end;
+$function$;
+
+comment on function towpath.list_group_members(text,text,text,integer) is 'Lists who is in a group, since when, by id, after an id (null: from the start). TP404 group.';
+
+CREATE OR REPLACE FUNCTION towpath.list_groups(tenancy_id text, name text, user_id text, after_name text, max_rows integer)
+ RETURNS SETOF towpath.user_group
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select g.*
+  from towpath.user_group g
+  where g.tenancy_id = list_groups.tenancy_id
+    and (list_groups.name is null or g.name = list_groups.name)
+    and (list_groups.after_name is null or g.name > list_groups.after_name)
+    and (
+      list_groups.user_id is null
+      or exists (
+        select from towpath.user_group_member m where m.group_id = g.id and m.user_id = list_groups.user_id
+      )
+    )
+  order by g.name
+  limit list_groups.max_rows;
+$function$;
+
+comment on function towpath.list_groups(text,text,text,text,integer) is 'Lists the groups of a tenancy by name, after a name (null: from the start): the one with this name (null: all), those that a user is in (null: all).';
+
+CREATE OR REPLACE FUNCTION towpath.list_policies(tenancy_id text, compartment_id text DEFAULT NULL::text, name text DEFAULT NULL::text, after_name text DEFAULT NULL::text, max_policies integer DEFAULT 100)
+ RETURNS SETOF towpath.policy
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select p.*
+  from towpath.policy p
+  where p.tenancy_id = list_policies.tenancy_id
+    and (list_policies.compartment_id is null or p.compartment_id = list_policies.compartment_id)
+    and (list_policies.name is null or p.name = list_policies.name)
+    and (list_policies.after_name is null or p.name > list_policies.after_name)
+  order by p.name
+  limit list_policies.max_policies;
+$function$;
+
+comment on function towpath.list_policies(text,text,text,text,integer) is 'Returns policies of a tenancy, filtered (null: not), by name, after the cursor, at most max_policies.';
+
 CREATE OR REPLACE FUNCTION towpath.list_queues(tenancy_id text, compartment_id text DEFAULT NULL::text, lifecycle_state text DEFAULT NULL::text, display_name text DEFAULT NULL::text, queue_ocid text DEFAULT NULL::text, sort_by text DEFAULT 'timeCreated'::text, ascending boolean DEFAULT false, after_time timestamp with time zone DEFAULT NULL::timestamp with time zone, after_name text DEFAULT NULL::text, after_id bigint DEFAULT NULL::bigint, max_queues integer DEFAULT 100)
  RETURNS SETOF towpath.queue
  LANGUAGE plpgsql
@@ -2960,6 +4108,42 @@ $function$;
 
 comment on function towpath.list_queues(text,text,text,text,text,text,boolean,timestamp with time zone,text,bigint,integer) is 'Returns the queues of a tenancy, filtered (null: not), sorted by timeCreated or displayName, from after the cursor (after_id with after_time or after_name) on, at most max_queues.';
 
+CREATE OR REPLACE FUNCTION towpath.list_signing_keys(tenancy_id text, user_id text)
+ RETURNS SETOF towpath.signing_key
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.find_user(list_signing_keys.tenancy_id, list_signing_keys.user_id);
+  return query
+  select k.*
+  from towpath.signing_key k
+  where k.tenancy_id = list_signing_keys.tenancy_id
+    and k.user_id = list_signing_keys.user_id
+  order by k.time_created, k.fingerprint;
+end;
+$function$;
+
+comment on function towpath.list_signing_keys(text,text) is 'Lists the signing keys of a user, the oldest first, those that have expired too. TP404 user.';
+
+CREATE OR REPLACE FUNCTION towpath.list_users(tenancy_id text, name text, after_name text, max_rows integer)
+ RETURNS SETOF towpath.user_account
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select u.*
+  from towpath.user_account u
+  where u.tenancy_id = list_users.tenancy_id
+    and (list_users.name is null or u.name = list_users.name)
+    and (list_users.after_name is null or u.name > list_users.after_name)
+  order by u.name
+  limit list_users.max_rows;
+$function$;
+
+comment on function towpath.list_users(text,text,text,integer) is 'Lists the users of a tenancy by name, after a name (null: from the start), or the one with this name (null: all).';
+
 CREATE OR REPLACE FUNCTION towpath.list_work_requests(tenancy_id text, compartment_id text DEFAULT NULL::text, work_request_ocid text DEFAULT NULL::text, before_id bigint DEFAULT NULL::bigint, max_requests integer DEFAULT 100)
  RETURNS SETOF towpath.work_request
  LANGUAGE plpgsql
@@ -2981,6 +4165,35 @@ end;
 $function$;
 
 comment on function towpath.list_work_requests(text,text,text,bigint,integer) is 'Returns work requests of a tenancy, newest first, filtered (null: not), older than the cursor, at most max_requests.';
+
+CREATE OR REPLACE FUNCTION towpath.load_policies(tenancy_id text, known_version bigint, OUT version bigint, OUT compartments jsonb, OUT policies jsonb)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select
+    v.version,
+    case when v.version is distinct from load_policies.known_version then (
+      select coalesce(jsonb_agg(jsonb_build_object('id', c.id, 'parentId', c.parent_id, 'name', c.name)), '[]')
+      from towpath.compartment c
+      where c.tenancy_id = load_policies.tenancy_id
+    ) end,
+    case when v.version is distinct from load_policies.known_version then (
+      select coalesce(jsonb_agg(
+        jsonb_build_object(
+          'id', p.id, 'name', p.name, 'compartmentId', p.compartment_id, 'statements', p.statements, 'parsed', p.parsed
+        )
+        order by p.time_created, p.id
+      ), '[]')
+      from towpath.policy p
+      where p.tenancy_id = load_policies.tenancy_id
+    ) end
+  from towpath.access_version v
+  where v.tenancy_id = load_policies.tenancy_id;
+$function$;
+
+comment on function towpath.load_policies(text,bigint) is 'Returns the compartments and policies of a tenancy with their version; where that is the known one, nothing but the version. All nulls where there is no such tenancy.';
 
 CREATE OR REPLACE FUNCTION towpath.lock_consumer_group(tenancy_id text, consumer_group_ocid text, if_match text)
  RETURNS towpath.consumer_group
@@ -3014,6 +4227,32 @@ $function$;
 
 comment on function towpath.lock_consumer_group(text,text,text) is 'Locks a consumer group for a change and returns it. TP404 where there is none, TP412 where if_match (null: any) is not its version, TP409 where it is being deleted.';
 
+CREATE OR REPLACE FUNCTION towpath.lock_policy(tenancy_id text, policy_id text, if_match text)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy;
+begin
+  select p.* into v_policy
+  from towpath.policy p
+  where p.id = lock_policy.policy_id
+    and p.tenancy_id = lock_policy.tenancy_id
+  for update;
+  if not found then
+    perform towpath.fail('TP404', 'policy ' || lock_policy.policy_id || ' does not exist or you may not see it');
+  elsif lock_policy.if_match <> '*' and lock_policy.if_match <> v_policy.version::text then
+    perform towpath.fail('TP412', 'the policy was changed meanwhile: its ETag is ' || v_policy.version || ' now');
+  elsif v_policy.is_protected then
+    perform towpath.fail('TP409', 'this policy of the group Administrators cannot be changed or deleted, so that somebody may repair the others');
+  end if;
+  return v_policy;
+end;
+$function$;
+
+comment on function towpath.lock_policy(text,text,text) is 'Locks a policy for a change and returns it. TP404 where there is none, TP412 where if_match (null: any) is not its version, TP409 for the one of the group Administrators.';
+
 CREATE OR REPLACE FUNCTION towpath.lock_queue(tenancy_id text, queue_ocid text, if_match text)
  RETURNS towpath.queue
  LANGUAGE plpgsql
@@ -3041,6 +4280,48 @@ end;
 $function$;
 
 comment on function towpath.lock_queue(text,text,text) is 'Locks the queue''s row for a change and returns it. TP404 where there is none, TP412 where if_match (null: any) is not its version, TP409 where it is being deleted.';
+
+CREATE OR REPLACE FUNCTION towpath.make_administrators(tenancy_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_group_id text;
+begin
+  insert into towpath.user_group as g (id, tenancy_id, name)
+  values (towpath.new_ocid('group'), make_administrators.tenancy_id, 'Administrators')
+  on conflict on constraint user_group_name_is_unique_in_its_tenancy do nothing;
+  select g.id into v_group_id
+  from towpath.user_group g
+  where g.tenancy_id = make_administrators.tenancy_id
+    and g.name = 'Administrators';
+  insert into towpath.policy (id, tenancy_id, compartment_id, name, description, statements, parsed, is_protected)
+  values (
+    towpath.new_ocid('policy'), make_administrators.tenancy_id, make_administrators.tenancy_id, 'Tenant Admin Policy',
+    'Lets administrators do everything. Cannot be changed.',
+    array['allow group Administrators to manage all-resources in tenancy'],
+    '[{"groups": [{"name": "Administrators"}], "verb": "manage", "resourceType": "all-resources", "location": {}}]', true
+  )
+  on conflict on constraint policy_name_is_unique_in_its_tenancy do nothing;
+  return v_group_id;
+end;
+$function$;
+
+comment on function towpath.make_administrators(text) is 'Makes the group Administrators of a tenancy and the policy that lets it do everything, where they are missing, and returns the group''s id.';
+
+CREATE OR REPLACE FUNCTION towpath.make_administrators_of_new_tenancy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.make_administrators(new.tenancy_id);
+  return null;
+end;
+$function$;
+
+comment on function towpath.make_administrators_of_new_tenancy() is 'Trigger function: a tenancy, by whatever way it was made, has a group that may do everything in it.';
 
 CREATE OR REPLACE FUNCTION towpath.message_delays_are_due()
  RETURNS boolean
@@ -3399,6 +4680,44 @@ $function$;
 
 comment on function towpath.next_visible_after(bigint,bigint,boolean,text) is 'When the next message of the channel (null: of any) is visible; a time that has passed where one is visible already but locked by a get under way; null where there is none.';
 
+CREATE OR REPLACE FUNCTION towpath.notify_identity_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_row record;
+begin
+  if tg_op = 'INSERT' then
+    v_row := new;
+  else
+    v_row := old;
+  end if;
+  -- Pods remember what they found for two seconds. Equal payloads of one transaction collapse into one notification.
+  perform pg_notify(
+    'towpath', json_build_object('t', 'identity', 'tenancyId', v_row.tenancy_id, 'userId', v_row.user_id)::text
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.notify_identity_changed() is 'Tells all pods, at the commit, to forget what they know of a user. In triggers and not in the functions below, so that a delete at psql revokes as fast.';
+
+CREATE OR REPLACE FUNCTION towpath.notify_user_gone()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform pg_notify(
+    'towpath', json_build_object('t', 'identity', 'tenancyId', old.tenancy_id, 'userId', old.id)::text
+  );
+  return null;
+end;
+$function$;
+
+comment on function towpath.notify_user_gone() is 'Tells all pods, at the commit, to forget a user that is gone or has another name.';
+
 CREATE OR REPLACE FUNCTION towpath.notify_visible(queue_id bigint, consumer_group_ids bigint[], channel_ids text[])
  RETURNS void
  LANGUAGE plpgsql
@@ -3640,6 +4959,35 @@ end;
 $function$;
 
 comment on function towpath.peek_messages(bigint,bigint,boolean,text,bigint[],jsonpath,timestamp with time zone,timestamp with time zone,text,integer,integer,integer) is 'Shows messages (dead_letter: dead letters) and changes nothing: no delivery, no lock. All conditions must hold (null: any): channel_id ('''' is the queue itself), ids, filter_path (a predicate on properties, such as $.kind == "invoice"), created_after (included) and created_before (not included). One call examines at most max_examined messages and returns at most max_messages of them, in max_bytes but always one. The last row has next_cursor: give it as after_cursor to go on, until it is null; where nothing was found and there is more, one row has nothing but that. Without a channel in the order of ids, each message once; with a channel and without ids in the order of visible_after, where one that is delivered meanwhile may come again or be missed. TP404 queue, group; TP400.';
+
+CREATE OR REPLACE FUNCTION towpath.policy_settings(policy towpath.policy)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+  select jsonb_build_object(
+    'name', (policy).name,
+    'compartmentId', (policy).compartment_id,
+    'description', (policy).description,
+    'statements', (policy).statements
+  );
+$function$;
+
+comment on function towpath.policy_settings(towpath.policy) is 'The settings of a policy as the audit log has them, named as in the API.';
+
+CREATE OR REPLACE FUNCTION towpath.protect_administrators()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+begin
+  perform towpath.fail('TP409', 'the group Administrators can be neither renamed nor deleted: its policy names it');
+  return null;
+end;
+$function$;
+
+comment on function towpath.protect_administrators() is 'Trigger function: refuses what would leave a tenancy without a group that may do everything. TP409.';
 
 CREATE OR REPLACE FUNCTION towpath.purge_queue(tenancy_id text, queue_ocid text, details jsonb, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
@@ -4356,6 +5704,31 @@ $function$;
 
 comment on function towpath.queues_with_timed_out_deliveries(integer) is 'Returns queues in which a last allowed delivery has timed out, for sweep_timed_out_deliveries.';
 
+CREATE OR REPLACE FUNCTION towpath.raise_access_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_tenancy_id text;
+begin
+  -- In one order, so that two statements that change several tenancies do not wait for each other.
+  for v_tenancy_id in
+    select distinct c.tenancy_id from changed c order by 1
+  loop
+    insert into towpath.access_version as v (tenancy_id)
+    values (v_tenancy_id)
+    on conflict on constraint access_version_pkey do update set version = v.version + 1;
+    -- Sent from here and not by the pod, because who may do what is changed by SQL too, and so rarely that the cost of a
+    -- notification, a lock at the commit, is none.
+    perform pg_notify('towpath', json_build_object('t', 'policies', 'id', v_tenancy_id)::text);
+  end loop;
+  return null;
+end;
+$function$;
+
+comment on function towpath.raise_access_version() is 'Trigger function: notes for each tenancy with changed rows that its pods must read its policies again, and tells them.';
+
 CREATE OR REPLACE FUNCTION towpath.ranges_with_expired_messages(max_ranges integer DEFAULT 100)
  RETURNS TABLE(queue_id bigint, consumer_group_id bigint)
  LANGUAGE plpgsql
@@ -4451,6 +5824,70 @@ end;
 $function$;
 
 comment on function towpath.record_audit_event(text,text,text,text[],jsonb,jsonb,jsonb) is 'Writes down a change of the control plane, with who is calling (as_caller; without it the database role). Part of the transaction: rolled back with it. Never give it contents, properties or secrets.';
+
+CREATE OR REPLACE FUNCTION towpath.record_credential_uses(signing_key_ids text[], api_key_ids text[], auth_token_ids text[], at_most_every_seconds double precision DEFAULT 300)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_before constant timestamptz := v_now - make_interval(secs => at_most_every_seconds);
+  v_recorded integer := 0;
+  v_rows integer;
+begin
+  -- Who is locked is being recorded by another pod, or deleted.
+  with due as materialized (
+    select k.tenancy_id, k.user_id, k.fingerprint
+    from unnest(record_credential_uses.signing_key_ids) as used (id)
+    join towpath.signing_key k
+      on k.tenancy_id = split_part(used.id, '/', 1)
+      and k.user_id = split_part(used.id, '/', 2)
+      and k.fingerprint = split_part(used.id, '/', 3)
+    where k.last_used_at is null or k.last_used_at <= v_before
+    order by k.tenancy_id, k.user_id, k.fingerprint
+    for no key update of k skip locked
+  )
+  update towpath.signing_key k
+  set last_used_at = v_now
+  from due d
+  where k.tenancy_id = d.tenancy_id
+    and k.user_id = d.user_id
+    and k.fingerprint = d.fingerprint;
+  get diagnostics v_rows = row_count;
+  v_recorded := v_recorded + v_rows;
+  with due as materialized (
+    select k.id
+    from towpath.api_key k
+    where k.id = any (record_credential_uses.api_key_ids)
+      and (k.last_used_at is null or k.last_used_at <= v_before)
+    order by k.id
+    for no key update skip locked
+  )
+  update towpath.api_key k
+  set last_used_at = v_now
+  from due d
+  where k.id = d.id;
+  get diagnostics v_rows = row_count;
+  v_recorded := v_recorded + v_rows;
+  with due as materialized (
+    select t.id
+    from towpath.auth_token t
+    where t.id = any (record_credential_uses.auth_token_ids)
+      and (t.last_used_at is null or t.last_used_at <= v_before)
+    order by t.id
+    for no key update skip locked
+  )
+  update towpath.auth_token t
+  set last_used_at = v_now
+  from due d
+  where t.id = d.id;
+  get diagnostics v_rows = row_count;
+  return v_recorded + v_rows;
+end;
+$function$;
+
+comment on function towpath.record_credential_uses(text[],text[],text[],double precision) is 'Writes that these credentials were used a moment ago, except where that was written less than at_most_every_seconds ago, and returns how many it wrote. A signing key is named as in a signature: tenancy/user/fingerprint.';
 
 CREATE OR REPLACE FUNCTION towpath.record_dead_letter_event(operation text, queue_id bigint, consumer_group_id bigint, parameters jsonb, target_queue_id bigint DEFAULT NULL::bigint)
  RETURNS void
@@ -4996,6 +6433,56 @@ end;
 $function$;
 
 comment on function towpath.remember_request(text,text,text,towpath.work_request) is 'Keeps what a retry token (null: none) was answered with, for repeated_request.';
+
+CREATE OR REPLACE FUNCTION towpath.remove_group_member(tenancy_id text, group_id text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_had_administrator constant boolean := towpath.begin_revocation(remove_group_member.tenancy_id);
+begin
+  delete from towpath.user_group_member m
+  where m.group_id = remove_group_member.group_id
+    and m.user_id = remove_group_member.user_id
+    and m.tenancy_id = remove_group_member.tenancy_id;
+  if not found then
+    perform towpath.fail('TP404', 'user ' || remove_group_member.user_id || ' is not in this group, or you may not use it');
+  end if;
+  perform towpath.end_revocation(remove_group_member.tenancy_id, v_had_administrator);
+end;
+$function$;
+
+comment on function towpath.remove_group_member(text,text,text) is 'Takes a user out of a group. TP404 where it is not in it, TP409 where it is the last administrator who can sign in.';
+
+CREATE OR REPLACE FUNCTION towpath.rename_compartment(tenancy_id text, compartment_id text, name text)
+ RETURNS towpath.compartment
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_compartment towpath.compartment;
+begin
+  if rename_compartment.compartment_id = rename_compartment.tenancy_id then
+    perform towpath.fail('TP409', 'the root compartment has the name of the tenancy: it cannot be renamed');
+  end if;
+  begin
+    update towpath.compartment c
+    set name = rename_compartment.name
+    where c.id = rename_compartment.compartment_id
+      and c.tenancy_id = rename_compartment.tenancy_id
+    returning c.* into v_compartment;
+  exception when unique_violation then
+    perform towpath.fail('TP400', 'name: there is a compartment named ' || rename_compartment.name || ' in this parent already');
+  end;
+  if v_compartment.id is null then
+    perform towpath.fail('TP404', 'compartment ' || rename_compartment.compartment_id || ' does not exist or you may not use it');
+  end if;
+  return v_compartment;
+end;
+$function$;
+
+comment on function towpath.rename_compartment(text,text,text) is 'Gives a compartment another name and returns it. TP404 compartment, TP400 where the name is taken, TP409 for the root.';
 
 CREATE OR REPLACE FUNCTION towpath.repeated_request(tenancy_id text, retry_token text, request_digest text)
  RETURNS towpath.work_request
@@ -5879,6 +7366,41 @@ $function$;
 
 comment on function towpath.stored_bytes(bigint,bigint) is 'Bytes of all messages of a queue, of every consumer group, dead letters included: a row with channel_id null for the whole queue, and with channels_from one for each channel that has at least so many. Reads the statistics: a row per channel and group and the changes not folded yet, never messages.';
 
+CREATE OR REPLACE FUNCTION towpath.stored_bytes_of_tenancy(tenancy_id text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_bytes bigint;
+begin
+  select coalesce(sum(greatest(s.bytes, 0)), 0)::bigint into v_bytes
+  from towpath.queue q
+  cross join lateral (
+    -- As in stored_bytes: totals and the changes that are not in them yet, read by one statement.
+    select coalesce(sum(c.bytes), 0) as bytes
+    from (
+      select t.size_in_bytes as bytes from towpath.message_total t where t.queue_id = q.id
+      union all
+      select d.size_in_bytes from towpath.message_delta d where d.queue_id = q.id
+    ) c
+  ) s
+  where q.tenancy_id = stored_bytes_of_tenancy.tenancy_id
+    and q.version > 0;
+  return v_bytes;
+end;
+$function$;
+
+comment on function towpath.stored_bytes_of_tenancy(text) is 'Bytes of all messages in all queues of a tenancy, of every consumer group, dead letters included. Reads the statistics: a row per queue, channel and group and the changes not folded yet, never messages.';
+
 CREATE OR REPLACE FUNCTION towpath.sweep_expired_messages(queue_id bigint, consumer_group_id bigint, batch integer DEFAULT 500)
  RETURNS integer
  LANGUAGE plpgsql
@@ -6312,6 +7834,36 @@ end;
 $function$;
 
 comment on function towpath.update_messages(bigint,bigint,boolean,bigint[],bigint[],integer[]) is 'Sets how many seconds from now (0: none) each message stays hidden, at most until it expires. Returns a row per entry, in order: updated is false where the receipt (id, receipt_number) is dead.';
+
+CREATE OR REPLACE FUNCTION towpath.update_policy(tenancy_id text, policy_id text, name text, description text, statements text[], parsed jsonb, if_match text)
+ RETURNS towpath.policy
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+AS $function$
+declare
+  v_policy towpath.policy := towpath.lock_policy(update_policy.tenancy_id, update_policy.policy_id, update_policy.if_match);
+  v_now timestamptz := clock_timestamp();
+begin
+  if update_policy.parsed is not null then
+    perform towpath.check_statements(v_policy.tenancy_id, v_policy.compartment_id, update_policy.parsed);
+  end if;
+  update towpath.policy p
+  set name = coalesce(update_policy.name, p.name),
+    description = coalesce(update_policy.description, p.description),
+    statements = coalesce(update_policy.statements, p.statements),
+    parsed = coalesce(update_policy.parsed, p.parsed),
+    time_updated = v_now,
+    version = p.version + 1
+  where p.id = v_policy.id
+  returning p.* into v_policy;
+  return v_policy;
+exception
+  when unique_violation then
+    perform towpath.fail('TP400', 'name: there is a policy named ' || update_policy.name || ' already');
+end;
+$function$;
+
+comment on function towpath.update_policy(text,text,text,text,text[],jsonb,text) is 'Changes what is not null of a policy (statements and parsed together) and returns it. TP404, TP409, TP412, TP400.';
 
 CREATE OR REPLACE FUNCTION towpath.update_queue(tenancy_id text, queue_ocid text, changes jsonb, if_match text DEFAULT NULL::text)
  RETURNS towpath.work_request
