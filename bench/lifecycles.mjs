@@ -3,6 +3,7 @@
 //
 //   npm run bench:lifecycles         64 clients, messages of 200 bytes, one at a time and in batches of 20; less than two minutes
 //   BENCH_CLIENTS=256 BENCH_ROUNDS=9 BENCH_SLICE_MS=2000 BENCH_BYTES=2000 BENCH_BATCHES=1 BENCH_WARM_MS=20000 …
+//   BENCH_PGMQ_SQL=pgmq.sql …      with pgmq too, from its SQL file (pgmq-extension/sql/pgmq.sql of its repository)
 //   BENCH_ALONE=1 BENCH_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=/tmp/profiles' …      Towpath only, with a profile of the pod
 //
 // Processor time per life says more than rates where other work shares the machine.
@@ -11,6 +12,7 @@ import { loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { openBareServer, openTowpath } from './peers/http.mjs';
+import { openDirectSql, openPgmq } from './peers/sql.mjs';
 import { serverProcessorMs } from './processor-time.mjs';
 import { machine, median, percentile, say } from './support.mjs';
 
@@ -18,18 +20,22 @@ const CLIENTS = Number(process.env.BENCH_CLIENTS ?? 64);
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const SLICE_MS = Number(process.env.BENCH_SLICE_MS ?? 1000);
 const WARM_MS = Number(process.env.BENCH_WARM_MS ?? 10_000);
+/** pgmq's SQL file. */
+const PGMQ = process.env.BENCH_PGMQ_SQL;
 const BYTES = Number(process.env.BENCH_BYTES ?? 200);
 
 const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 const server = await startEmbeddedPostgres({
   dataDirectory: path.join(folder, 'server'),
-  settings: { max_wal_size: '8GB' },
+  settings: { max_wal_size: '8GB', max_connections: '300' },
 });
 const peers = [];
 try {
   const own = { databaseUrl: server.url, dataDirectory: path.join(folder, 'pod') };
   peers.push(await openTowpath(own));
-  if (process.env.BENCH_ALONE === undefined) peers.push(await openBareServer(own));
+  if (process.env.BENCH_ALONE === undefined) peers.push(await openBareServer(own), await openDirectSql(own));
+  if (PGMQ === undefined) say('pgmq is left out: BENCH_PGMQ_SQL is not the path of its SQL file');
+  else peers.push(await openPgmq({ ...own, sqlFile: PGMQ }));
   say(`${machine()}; ${CLIENTS} clients, ${BYTES} bytes, slices of ${SLICE_MS} ms`);
   for (const batch of (process.env.BENCH_BATCHES ?? '1,20').split(',').map(Number)) await compare(batch);
 } finally {
@@ -64,7 +70,7 @@ async function compare(batch) {
 
 async function slice(side, batch) {
   const start = performance.now();
-  const cpu = side.peer.cpuMs();
+  const cpu = side.peer.cpuMs?.() ?? 0;
   const serverCpu = serverProcessorMs(server.processId);
   const clientCpu = process.cpuUsage();
   let lives = 0;
@@ -80,7 +86,7 @@ async function slice(side, batch) {
   );
   side.perSecond.push((lives / (performance.now() - start)) * 1000);
   side.lives += lives;
-  side.cpu += side.peer.cpuMs() - cpu;
+  side.cpu += (side.peer.cpuMs?.() ?? 0) - cpu;
   side.serverCpu += serverProcessorMs(server.processId) - serverCpu;
   const { user, system } = process.cpuUsage(clientCpu);
   side.clientCpu += (user + system) / 1000;
