@@ -78,8 +78,17 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
       logger,
     };
     const accept = (connection: Connection, refusal: ServiceError | null): void => this.accept(connection, refusal);
-    this.tcp = new TcpListener(certificate, configuration.stompMaxConnections, accept, () => {
-      this.figures.refused += 1;
+    this.tcp = new TcpListener({
+      certificate,
+      maxConnections: configuration.stompMaxConnections,
+      proxyHeaderMs: configuration.stompProxyProtocol ? configuration.stompLoginMs : null,
+      accept,
+      dropped: () => {
+        this.figures.refused += 1;
+      },
+      unproxied: () => {
+        this.figures.unproxied += 1;
+      },
     });
     this.webSocket = new WebSocketListener(configuration, connections, accept);
   }
