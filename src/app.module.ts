@@ -25,6 +25,7 @@ import { PeekFunctions } from './database/peek-functions.js';
 import { RedriveFunctions } from './database/redrive-functions.js';
 import { PolicyFunctions } from './database/policy-functions.js';
 import { QueueFunctions } from './database/queue-functions.js';
+import { StompFunctions } from './database/stomp-functions.js';
 import { TransactionFunctions } from './database/transaction-functions.js';
 import { ExportController } from './dead-letters/export.controller.js';
 import { ExportService } from './dead-letters/export.service.js';
@@ -84,6 +85,9 @@ import { ContractPipe } from './rest/contract.pipe.js';
 import { JsonLines } from './rest/json-lines.js';
 import { Connections } from './rest/connections.js';
 import { PageTokens } from './rest/page-token.js';
+import { SessionReports } from './stomp-sessions/session-reports.js';
+import { StompSessionsController } from './stomp-sessions/stomp-sessions.controller.js';
+import { StompSessionsService } from './stomp-sessions/stomp-sessions.service.js';
 import { StompFigures } from './stomp/stomp-figures.js';
 import { StompGateway } from './stomp/stomp-gateway.js';
 import { SERVER_CERTIFICATE, type ServerCertificate } from './tls/server-certificate.js';
@@ -135,6 +139,7 @@ class FoundationsModule {
       EncryptionFunctions,
       IdentityAdminFunctions,
       PolicyFunctions,
+      StompFunctions,
       Access,
       QueueDirectory,
       WakeUps,
@@ -165,6 +170,7 @@ export class AppModule {
         CredentialsController,
         GroupsController,
         PoliciesController,
+        StompSessionsController,
         HealthController,
         MetricsController,
       ],
@@ -212,6 +218,8 @@ export class AppModule {
         MaintenanceService,
         StompFigures,
         StompGateway,
+        SessionReports,
+        StompSessionsService,
         Readiness,
         Metrics,
       ],

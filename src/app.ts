@@ -30,6 +30,7 @@ import { describe } from './rest/description.js';
 import { createHttpAdapter } from './rest/http-server.js';
 import { refusalOf } from './rest/refused-operations.js';
 import { BODY_COPIES, maxBodyBytes } from './rest/request-body.js';
+import { SessionReports } from './stomp-sessions/session-reports.js';
 import { StompGateway } from './stomp/stomp-gateway.js';
 import { loadCertificate } from './tls/load-certificate.js';
 import type { ServerCertificate } from './tls/server-certificate.js';
@@ -111,6 +112,7 @@ export async function startPod(
     endpoint.listensOn(address.port);
     await prepare(database, endpoint.url);
     await running.get(LivePods).start();
+    running.get(SessionReports).start();
     running.get(MaintenanceService).start();
     running.get(Readiness).start();
     return {
@@ -126,6 +128,7 @@ export async function startPod(
         const drained = stomp.drain();
         running.get(WaitingRooms).close();
         await drained;
+        await running.get(SessionReports).stop();
         await running.get(MaintenanceService).stop();
         await running.close();
         await running.get(LivePods).stop();

@@ -41,6 +41,7 @@ const environmentSchema = z.object({
   TOWPATH_PORT: port.default(8080),
   TOWPATH_STOMP_PORT: port.default(61613),
   TOWPATH_STOMP_STRICT: flag,
+  TOWPATH_STOMP_PROXY_PROTOCOL: flag,
   TOWPATH_STOMP_MAX_CONNECTIONS: integer(1, 1000000).default(16384),
   TOWPATH_STOMP_MAX_CONNECTIONS_PER_USER: integer(1, 1000000).default(10000),
   TOWPATH_STOMP_LOGIN_SECONDS: decimal(0.1, 300).default(10),
@@ -122,6 +123,8 @@ export interface Configuration {
   readonly stompPort: number;
   /** STOMP refuses what OCI Queue refuses: transactions, custom headers, automatic acknowledgement, queues by name. */
   readonly stompStrict: boolean;
+  /** Every connection to the STOMP port begins with a header of the PROXY protocol, which tells the client's address. */
+  readonly stompProxyProtocol: boolean;
   /** Over TCP and WebSocket together. */
   readonly stompMaxConnections: number;
   readonly stompMaxConnectionsPerUser: number;
@@ -256,6 +259,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     port: values.TOWPATH_PORT,
     stompPort: values.TOWPATH_STOMP_PORT,
     stompStrict: values.TOWPATH_STOMP_STRICT === '1',
+    stompProxyProtocol: values.TOWPATH_STOMP_PROXY_PROTOCOL === '1',
     stompMaxConnections: values.TOWPATH_STOMP_MAX_CONNECTIONS,
     stompMaxConnectionsPerUser: values.TOWPATH_STOMP_MAX_CONNECTIONS_PER_USER,
     stompLoginMs: values.TOWPATH_STOMP_LOGIN_SECONDS * 1000,

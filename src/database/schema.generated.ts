@@ -450,6 +450,84 @@ export interface TowpathSigningKey {
   user_id: string;
 }
 
+export interface TowpathStompDisconnect {
+  pod_id: string;
+  reason: string | null;
+  requested_at: Timestamp;
+  session_id: string;
+}
+
+export interface TowpathStompSessionChunk {
+  /**
+   * Drawn by the pod.
+   */
+  chunk_no: number;
+  /**
+   * The name of the pod's machine or container.
+   */
+  host: string;
+  pod_id: string;
+  reported_at: Timestamp;
+  session_ids: string[];
+  /**
+   * An array of objects as the views take them apart. Times are ages in milliseconds at reported_at, so that the clock of the pod does not matter, but for connected_at.
+   */
+  sessions: Json;
+  tenancy_id: string;
+}
+
+export interface TowpathStompSessions {
+  bytes_received: number | null;
+  bytes_sent: number | null;
+  chunk_no: number | null;
+  connected_at: Timestamp | null;
+  last_heard_at: Timestamp | null;
+  last_sent_at: Timestamp | null;
+  open_transactions: number | null;
+  peer_address: string | null;
+  pod: string | null;
+  pod_id: string | null;
+  reported_at: Timestamp | null;
+  session_id: string | null;
+  subscriptions: number | null;
+  tenancy: string | null;
+  tenancy_id: string | null;
+  transport: string | null;
+  unacknowledged: number | null;
+  user_id: string | null;
+  user_name: string | null;
+  version: string | null;
+}
+
+export interface TowpathStompSubscriptions {
+  ack: string | null;
+  channel_id: string | null;
+  chunk_no: number | null;
+  consumer_group: string | null;
+  consumer_group_id: number | null;
+  consumer_group_ocid: string | null;
+  dead_letter: boolean | null;
+  delivered: number | null;
+  destination: string | null;
+  display_name: string | null;
+  lease: string | null;
+  n: number | null;
+  pod: string | null;
+  pod_id: string | null;
+  prefetch: number | null;
+  queue_id: number | null;
+  queue_ocid: string | null;
+  reported_at: Timestamp | null;
+  session_id: string | null;
+  subscription_id: string | null;
+  tenancy: string | null;
+  tenancy_id: string | null;
+  unacknowledged: number | null;
+  user_id: string | null;
+  user_name: string | null;
+  visibility_in_seconds: number | null;
+}
+
 export interface TowpathTenancy {
   id: string;
   name: string;
@@ -545,6 +623,10 @@ export interface DB {
   "towpath.retry_token": TowpathRetryToken;
   "towpath.secret": TowpathSecret;
   "towpath.signing_key": TowpathSigningKey;
+  "towpath.stomp_disconnect": TowpathStompDisconnect;
+  "towpath.stomp_session_chunk": TowpathStompSessionChunk;
+  "towpath.stomp_sessions": TowpathStompSessions;
+  "towpath.stomp_subscriptions": TowpathStompSubscriptions;
   "towpath.tenancy": TowpathTenancy;
   "towpath.user_account": TowpathUserAccount;
   "towpath.user_group": TowpathUserGroup;

@@ -17,10 +17,11 @@ export type Permission = `${'inspect' | 'read' | 'use' | 'manage'} ${
   | 'queue-push'
   | 'queue-pull'
   | 'consumer-groups'
-  // Ours, all three. `identity` is compartments, users, groups and credentials.
+  // Ours, all four. `identity` is compartments, users, groups and credentials.
   | 'identity'
   | 'policies'
-  | 'audit'}`;
+  | 'audit'
+  | 'stomp-sessions'}`;
 
 /** Metadata keys, for the guard. */
 export const PERMISSION = 'towpath:permission';

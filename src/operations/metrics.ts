@@ -163,6 +163,22 @@ export class Metrics {
   private watchStomp(stomp: StompFigures): void {
     this.gauge('towpath_stomp_connections', 'STOMP connections that are open.', () => stomp.connections);
     this.gauge('towpath_stomp_subscriptions', 'Subscriptions of them.', () => stomp.subscriptions);
+    this.gauge(
+      'towpath_stomp_unacknowledged_messages',
+      'Messages that subscriptions hold, whose visibility timeout has not passed.',
+      () => stomp.unacknowledged,
+    );
+    this.counter(
+      'towpath_stomp_received_bytes_total',
+      'Bytes of frames and heart-beats of clients, without what TLS and WebSocket add.',
+      () => stomp.receivedBytes,
+    );
+    this.counter('towpath_stomp_sent_bytes_total', 'The same to clients.', () => stomp.sentBytes);
+    this.counter(
+      'towpath_stomp_connections_unproxied_total',
+      'Connections that were cut because they did not begin with the PROXY header that TOWPATH_STOMP_PROXY_PROTOCOL demands.',
+      () => stomp.unproxied,
+    );
     this.counter(
       'towpath_stomp_connections_refused_total',
       'STOMP connections that were refused because there were too many, of all or of a user.',

@@ -14,14 +14,15 @@ export const RESOURCE_TYPES = [
   'identity',
   'policies',
   'audit',
+  'stomp-sessions',
   'all-resources',
 ] as const;
 export type StatementType = (typeof RESOURCE_TYPES)[number];
 
 /** Types of what is no queue, nor in one. */
-const OF_NO_QUEUE: ReadonlySet<string> = new Set<StatementType>(['identity', 'policies', 'audit']);
+const OF_NO_QUEUE: ReadonlySet<string> = new Set<StatementType>(['identity', 'policies', 'audit', 'stomp-sessions']);
 /** Types of what is in no compartment. */
-const OF_TENANCY: ReadonlySet<string> = new Set<StatementType>(['identity', 'audit']);
+const OF_TENANCY: ReadonlySet<string> = new Set<StatementType>(['identity', 'audit', 'stomp-sessions']);
 
 /**
  * Whether a statement with this verb and resource type gives a permission, of its place and condition apart.

@@ -7,9 +7,9 @@ import { Access } from './access.js';
 import { isOfTenancy } from './resource-types.js';
 
 /**
- * Lets a request through to a route that needs a permission on `identity` or `audit` only where the caller has it in the
- * tenancy, or where the route is about the caller's own user and allows that: users, groups, keys and the audit log are in
- * no compartment, so this is known before anything was looked for. All other permissions are asked about where the thing
+ * Lets a request through to a route that needs a permission on `identity`, `audit` or `stomp-sessions` only where the caller
+ * has it in the tenancy, or where the route is about the caller's own user and allows that: users, groups, keys, the audit log
+ * and STOMP sessions are in no compartment, so this is known before anything was looked for. All other permissions are asked about where the thing
  * that they are about is found. Comes after the guard that finds out who calls.
  */
 @Injectable()

@@ -64,6 +64,7 @@ export function describe(app: NestFastifyApplication, version: string): OpenAPIO
     .addTag('work requests', 'What became of a change: whether it is done, and which queue it made.')
     .addTag('messages', 'The data plane, at the messagesEndpoint of a queue.')
     .addTag('dead letters', 'What operators do with messages that failed. A Towpath extension.')
+    .addTag('STOMP sessions', 'Who is connected over STOMP. A Towpath extension.')
     .addTag('audit', 'Who changed what, and what was refused. A Towpath extension.')
     .addTag(
       'identity',

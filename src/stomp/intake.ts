@@ -1,5 +1,6 @@
 import { SMALL_BYTES, type Hold, type MemoryBudget } from '../memory/memory-budget.js';
 import { FrameReader, type FrameLimits } from './codec/frame-reader.js';
+import type { StompFigures } from './stomp-figures.js';
 
 /** What a stranger may send: a CONNECT frame. */
 const LOGIN_LIMITS: FrameLimits = { headerCount: 32, headerBytes: 8192, bodyBytes: 1024 };
@@ -14,13 +15,17 @@ const STALLED_MS = 5000;
  */
 export class Intake {
   readonly reader = new FrameReader(LOGIN_LIMITS);
+  /** Of frames and heart-beats. */
+  receivedBytes = 0;
+  /** When the last byte came, on the monotonic clock. */
+  lastReceivedAt = performance.now();
   private readonly hold: Hold;
   private isReserved = false;
-  private lastReceivedAt = performance.now();
   private maxBodyBytes = LOGIN_LIMITS.bodyBytes;
 
   constructor(
     memory: MemoryBudget,
+    private readonly figures: StompFigures,
     private readonly cut: () => void,
   ) {
     this.hold = memory.open();
@@ -34,6 +39,8 @@ export class Intake {
 
   push(chunk: Buffer): void {
     this.lastReceivedAt = performance.now();
+    this.receivedBytes += chunk.length;
+    this.figures.receivedBytes += chunk.length;
     this.reader.push(chunk);
   }
 

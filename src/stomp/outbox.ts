@@ -22,6 +22,10 @@ export interface MessageToSend {
 /** What a session sends, in the version that was agreed on, with the memory that it takes until it is sent. */
 export class Outbox {
   version: StompVersion = '1.0';
+  /** Of frames and heart-beats. */
+  sentBytes = 0;
+  /** When something was written last, on the monotonic clock; null: never. */
+  lastSentAt: number | null = null;
   /** Something was written. */
   wrote: () => void = () => undefined;
   private readonly holds = new Set<Hold>();
@@ -38,13 +42,13 @@ export class Outbox {
 
   write(command: string, headers: Headers, body?: Buffer, sent?: () => void): void {
     this.figures.count(this.figures.sent, command);
-    this.connection.write(encodeFrame(this.version, command, headers, body), sent);
+    this.send(encodeFrame(this.version, command, headers, body), sent);
     this.wrote();
   }
 
   heartBeat(): void {
     // Whoever does not read has bytes waiting, which are as good.
-    if (this.connection.unsentBytes === 0) this.connection.write(HEART_BEAT);
+    if (this.connection.unsentBytes === 0) this.send(HEART_BEAT);
     this.wrote();
   }
 
@@ -73,6 +77,13 @@ export class Outbox {
   /** The connection is gone, and what waited with it. */
   end(): void {
     for (const hold of this.holds) this.release(hold);
+  }
+
+  private send(bytes: Buffer, sent?: () => void): void {
+    this.sentBytes += bytes.length;
+    this.figures.sentBytes += bytes.length;
+    this.lastSentAt = performance.now();
+    this.connection.write(bytes, sent);
   }
 
   private release(hold: Hold): void {

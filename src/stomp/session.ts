@@ -3,12 +3,12 @@ import { toServiceError } from '../errors/catalogue.js';
 import { ServiceError } from '../errors/service-error.js';
 import { inLane, setLane } from '../fairness/lane.js';
 import type { Caller } from '../identity/caller.js';
-import { newRequestId } from '../rest/request-id.js';
-import { FrameError } from './codec/frame-error.js';
 import type { Frame, StompVersion } from './codec/frame.js';
 import { commandNamed } from './commands/commands.js';
 import type { Connection, ConnectionListener } from './connections/connection.js';
-import { HeartBeats, type HeartBeatTerms } from './heart-beats.js';
+import { errorFrame } from './error-frame.js';
+import { FramePump } from './frame-pump.js';
+import type { HeartBeatTerms } from './heart-beats.js';
 import { HeldDeliveries } from './held-deliveries.js';
 import { Intake } from './intake.js';
 import { Outbox } from './outbox.js';
@@ -16,12 +16,15 @@ import { COMMAND_PERMISSIONS, type ClientCommand } from './permissions.js';
 import { QueueNames } from './queue-names.js';
 import { SendLane } from './send-lane.js';
 import type { SessionServices } from './session-services.js';
+import { SessionTimers } from './session-timers.js';
 import { SettlementLane } from './settlement-lane.js';
 import type { Subscription } from './subscription.js';
 import { Transactions } from './transactions.js';
 
 /** The longest content that any queue takes; queues themselves may take less. */
 const MAX_BODY_BYTES = 512_000;
+/** How long what was read may take to be carried out when somebody disconnects the client. */
+const DISCONNECT_MS = 2000;
 
 /** What the gateway keeps of sessions. */
 export interface SessionWatcher {
@@ -39,7 +42,6 @@ export interface SessionWatcher {
  */
 export class Session implements ConnectionListener {
   readonly id = randomUUID();
-  readonly startedAt = new Date();
   readonly subscriptions = new Map<string, Subscription>();
   readonly deliveries = new HeldDeliveries();
   readonly outbox: Outbox;
@@ -47,17 +49,14 @@ export class Session implements ConnectionListener {
   readonly sends: SendLane;
   readonly settlements: SettlementLane;
   readonly transactions = new Transactions((error) => this.fail(error, null));
-  private readonly intake: Intake;
+  readonly intake: Intake;
+  private readonly pump: FramePump;
+  private readonly timers: SessionTimers;
   private state: 'connecting' | 'open' | 'closing' = 'connecting';
   private who: Caller | null = null;
+  private since: Date | null = null;
   private authenticate: (() => Promise<Caller>) | null = null;
-  private heartBeats: HeartBeats | null = null;
-  /** For CONNECT, then for idleness; null where heart-beats do that. */
-  private timer: NodeJS.Timeout | null;
-  private isPaused = false;
   private isDraining = false;
-  private isPumping = false;
-  private pumped: Promise<void> = Promise.resolve();
   private ending: Promise<void> | null = null;
 
   constructor(
@@ -65,16 +64,35 @@ export class Session implements ConnectionListener {
     readonly services: SessionServices,
     private readonly watcher: SessionWatcher,
   ) {
-    this.intake = new Intake(services.memory, () => connection.destroy());
+    this.intake = new Intake(services.memory, services.figures, () => connection.destroy());
     this.outbox = new Outbox(connection, services.figures);
     this.queues = new QueueNames(services.directory, services.configuration.stompStrict);
     this.sends = new SendLane(services, () => this.settlements.start());
     this.settlements = new SettlementLane(services, () => this.sends.stored);
-    const { stompLoginMs } = services.configuration;
-    this.timer = setTimeout(() => {
-      const message = `no CONNECT frame came within ${stompLoginMs / 1000} seconds: send it first`;
-      this.fail(new ServiceError('RequestTimeout', message), null);
-    }, stompLoginMs).unref();
+    this.pump = new FramePump(connection, this.intake, {
+      mayGoOn: () => this.isOpen && !this.isDraining,
+      handle: (frame) => this.handle(frame) ?? this.sends.room(),
+      waitingBytes: () => this.sends.bytes + this.transactions.bytes,
+      rested: () => {
+        this.sends.start();
+        this.settlements.start();
+      },
+      resumed: () => {
+        this.timers.heard();
+        if (!this.isDraining) connection.resume();
+      },
+      failed: (error, frame) => this.fail(error, frame),
+    });
+    const { stompLoginMs, stompIdleMs } = services.configuration;
+    this.timers = new SessionTimers(stompLoginMs, stompIdleMs, {
+      end: (error) => this.fail(error, null),
+      sendHeartBeat: () => this.outbox.heartBeat(),
+      lost: () => {
+        services.figures.lost += 1;
+      },
+      isListening: () => !this.pump.isPaused,
+      mayBeSilent: () => this.subscriptions.size > 0,
+    });
     connection.listen(this);
   }
 
@@ -85,6 +103,11 @@ export class Session implements ConnectionListener {
   /** Null: not known yet. */
   get user(): Caller | null {
     return this.who;
+  }
+
+  /** Since when the client is known, by the clock of this pod. */
+  get connectedAt(): Date | null {
+    return this.since;
   }
 
   get version(): StompVersion {
@@ -106,15 +129,12 @@ export class Session implements ConnectionListener {
     this.watcher.admit(this);
     const { configuration } = this.services;
     this.state = 'open';
+    this.since = new Date();
     this.outbox.version = version;
     this.intake.reader.version = version;
     this.intake.admit(Math.max(MAX_BODY_BYTES, configuration.maxMessageBytes));
-    clearTimeout(this.timer ?? undefined);
-    this.timer =
-      terms.receiveEveryMs === 0 ? setTimeout(() => this.becameIdle(), configuration.stompIdleMs).unref() : null;
-    const beats = new HeartBeats(terms, { send: () => this.outbox.heartBeat(), lost: () => this.missedHeartBeats() });
-    this.heartBeats = beats;
-    this.outbox.wrote = (): void => beats.sent();
+    this.timers.connected(terms);
+    this.outbox.wrote = (): void => this.timers.sent();
   }
 
   /** Ends it where its credentials are good no more. While nobody can say it goes on, and is asked again by whoever calls. */
@@ -135,9 +155,9 @@ export class Session implements ConnectionListener {
   /** Whatever follows from what was read is done for this user. */
   private take(chunk: Buffer): void {
     if (this.who !== null) setLane(this.who.userId);
-    this.heard();
+    this.timers.heard();
     this.intake.push(chunk);
-    if (!this.isPumping) this.pumped = this.pump();
+    this.pump.start();
   }
 
   drained(): void {
@@ -157,18 +177,8 @@ export class Session implements ConnectionListener {
   /** Tells the client what is wrong, by an ERROR frame with `more` headers, and closes. */
   fail(error: unknown, frame: Frame | null, more: readonly (readonly [string, string])[] = []): void {
     if (!this.isOpen) return;
-    const refusal = error instanceof FrameError ? refusalOf(error) : toServiceError(error);
-    const receipt = error instanceof FrameError ? error.receipt : (frame?.headers.get('receipt') ?? null);
-    const requestId = newRequestId();
-    const { code, message, retryAfterSeconds } = refusal;
-    this.tellLog(refusal, requestId, frame);
-    this.services.figures.count(this.services.figures.errors, code);
-    const headers: (readonly [string, string])[] = [['message', message]];
-    if (receipt !== null) headers.push(['receipt-id', receipt]);
-    headers.push(['code', code], ['opc-request-id', requestId]);
-    if (retryAfterSeconds !== null) headers.push(['retry-after', String(retryAfterSeconds)]);
-    headers.push(...more, ['content-type', 'text/plain']);
-    this.outbox.write('ERROR', headers, Buffer.from(message));
+    const { headers, body } = errorFrame(this, error, frame, more);
+    this.outbox.write('ERROR', headers, body);
     this.close();
   }
 
@@ -179,20 +189,24 @@ export class Session implements ConnectionListener {
     void this.end();
   }
 
-  /** The pod stops: carries out what was read, gives back what the client holds, and sends it to another pod. */
-  async drain(): Promise<void> {
+  /** Somebody ends it, and tells the client why. As `drain`, but with an end to its patience. */
+  async disconnect(reason: ServiceError): Promise<void> {
+    const timer = setTimeout(() => this.fail(reason, null), DISCONNECT_MS).unref();
+    await this.drain(reason);
+    clearTimeout(timer);
+  }
+
+  /** Carries out what was read, gives back what the client holds, and tells it why it ends. */
+  async drain(reason: ServiceError): Promise<void> {
     if (this.isOpen) {
       this.isDraining = true;
       this.connection.pause();
       const ended = this.endSubscriptions();
-      await this.pumped;
+      await this.pump.idle();
       await ended;
       // Of what was read meanwhile.
       await this.endSubscriptions();
-      this.fail(
-        new ServiceError('ServiceUnavailable', 'shutting down: connect again, which leads to another pod'),
-        null,
-      );
+      this.fail(reason, null);
     }
     await this.end();
   }
@@ -218,30 +232,6 @@ export class Session implements ConnectionListener {
     );
   }
 
-  /** Handles the frames that have come whole, in their order. */
-  private async pump(): Promise<void> {
-    let frame: Frame | null = null;
-    this.isPumping = true;
-    try {
-      while (this.isOpen && !this.isDraining) {
-        const read = this.intake.reader.read();
-        frame = typeof read === 'object' ? read : null;
-        const waits =
-          frame !== null
-            ? (this.handle(frame) ?? this.sends.room())
-            : read === undefined
-              ? this.intake.account(this.sends.bytes + this.transactions.bytes)
-              : undefined;
-        if (waits !== undefined) await this.whilePaused(waits);
-        else if (read === undefined) break;
-      }
-    } catch (error) {
-      this.fail(error, frame);
-    }
-    this.isPumping = false;
-    this.startLanes();
-  }
-
   private handle(frame: Frame): Promise<void> | undefined {
     const { figures } = this.services;
     const command = commandNamed(frame.command);
@@ -259,25 +249,6 @@ export class Session implements ConnectionListener {
     return command(this, frame) ?? undefined;
   }
 
-  /** Reads nothing of the connection until `what` has happened, so that nothing piles up. */
-  private async whilePaused(what: Promise<void>): Promise<void> {
-    this.startLanes();
-    this.isPaused = true;
-    this.connection.pause();
-    try {
-      await what;
-    } finally {
-      this.isPaused = false;
-      this.heard();
-      if (!this.isDraining) this.connection.resume();
-    }
-  }
-
-  private startLanes(): void {
-    this.sends.start();
-    this.settlements.start();
-  }
-
   /** Once, whoever ends it. Resolves when nothing is left of it. */
   private end(): Promise<void> {
     this.state = 'closing';
@@ -286,8 +257,7 @@ export class Session implements ConnectionListener {
   }
 
   private async finish(): Promise<void> {
-    clearTimeout(this.timer ?? undefined);
-    this.heartBeats?.stop();
+    this.timers.stop();
     this.outbox.wrote = (): void => undefined;
     this.transactions.end();
     await this.endSubscriptions();
@@ -295,50 +265,4 @@ export class Session implements ConnectionListener {
     this.outbox.end();
     this.watcher.ended(this);
   }
-
-  private heard(): void {
-    this.heartBeats?.received();
-    // That of CONNECT runs whatever comes.
-    if (this.state === 'open') this.timer?.refresh();
-  }
-
-  private missedHeartBeats(): void {
-    // What is not read cannot be missed.
-    if (this.isPaused) {
-      this.heard();
-      return;
-    }
-    this.services.figures.lost += 1;
-    this.fail(new ServiceError('RequestTimeout', 'no heart-beat came for twice the time that was agreed on'), null);
-  }
-
-  private becameIdle(): void {
-    if (this.subscriptions.size > 0 || this.isPaused) {
-      this.timer?.refresh();
-      return;
-    }
-    const seconds = this.services.configuration.stompIdleMs / 1000;
-    const message = `nothing came for ${seconds} seconds: ask for heart-beats to keep a connection that is not used`;
-    this.fail(new ServiceError('RequestTimeout', message), null);
-  }
-
-  /** One line per refusal, as REST has one per request. Never a body, never a header. */
-  private tellLog(refusal: ServiceError, requestId: string, frame: Frame | null): void {
-    const level = refusal.status < 500 ? 'debug' : refusal.status === 500 ? 'error' : 'warn';
-    this.services.logger[level](
-      {
-        reqId: requestId,
-        client: this.connection.peerAddress,
-        session: this.id,
-        command: frame?.command,
-        code: refusal.code,
-        ...(refusal.status < 500 ? {} : { err: refusal.cause ?? refusal }),
-      },
-      'a STOMP connection ends with an error',
-    );
-  }
-}
-
-function refusalOf({ code, message }: FrameError): ServiceError {
-  return new ServiceError(code === 'TooLarge' ? 'PayloadTooLarge' : 'CannotParseRequest', message);
 }

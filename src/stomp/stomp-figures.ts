@@ -9,14 +9,21 @@ export class StompFigures {
   readonly sent = new Map<string, number>();
   /** ERROR frames, by their code. */
   readonly errors = new Map<string, number>();
+  /** Of frames and heart-beats, without what TLS and WebSocket add. */
+  receivedBytes = 0;
+  sentBytes = 0;
   connections = 0;
   subscriptions = 0;
+  /** What all subscriptions hold. */
+  unacknowledged = 0;
   /** Connections that were refused because there were too many. */
   refused = 0;
   /** Statements that stored SENDs; with `received` it tells how well they are merged. */
   puts = 0;
   /** Connections that were cut because no heart-beat came. */
   lost = 0;
+  /** Connections that did not begin with the PROXY header that is demanded. */
+  unproxied = 0;
 
   count(counts: Map<string, number>, name: string): void {
     counts.set(name, (counts.get(name) ?? 0) + 1);

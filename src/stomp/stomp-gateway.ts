@@ -81,8 +81,17 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
       logger,
     };
     const accept = (connection: Connection, refusal: ServiceError | null): void => this.accept(connection, refusal);
-    this.tcp = new TcpListener(certificate, configuration.stompMaxConnections, accept, () => {
-      this.figures.refused += 1;
+    this.tcp = new TcpListener({
+      certificate,
+      maxConnections: configuration.stompMaxConnections,
+      proxyHeaderMs: configuration.stompProxyProtocol ? configuration.stompLoginMs : null,
+      accept,
+      dropped: () => {
+        this.figures.refused += 1;
+      },
+      unproxied: () => {
+        this.figures.unproxied += 1;
+      },
     });
     this.webSocket = new WebSocketListener(configuration, connections, accept);
   }
@@ -106,7 +115,8 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     this.webSocket.close();
     const { promise: tooLate, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, DRAIN_MS);
-    await Promise.race([Promise.all([...this.sessions].map((session) => session.drain())), tooLate]);
+    const reason = shuttingDown();
+    await Promise.race([Promise.all([...this.sessions].map((session) => session.drain(reason))), tooLate]);
     clearTimeout(timer);
     // What is left did not read its last frame, or waits for the database.
     for (const session of this.sessions) session.connection.destroy();
@@ -166,14 +176,15 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     if (refusal !== null) {
       session.fail(refusal, null);
     } else if (this.isDraining) {
-      session.fail(
-        new ServiceError('ServiceUnavailable', 'shutting down: connect again, which leads to another pod'),
-        null,
-      );
+      session.fail(shuttingDown(), null);
     } else if (this.sessions.size > limit) {
       this.figures.refused += 1;
       const message = `this pod has all ${limit} STOMP connections open that it takes (TOWPATH_STOMP_MAX_CONNECTIONS): keep fewer open, or try again, which may lead to another pod`;
       session.fail(new ServiceError('ServiceUnavailable', message, { retryAfterSeconds: 1 }), null);
     }
   }
+}
+
+function shuttingDown(): ServiceError {
+  return new ServiceError('ServiceUnavailable', 'shutting down: connect again, which leads to another pod');
 }

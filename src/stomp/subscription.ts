@@ -1,41 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toServiceError } from '../errors/catalogue.js';
-import type { Caller } from '../identity/caller.js';
 import type { Hold } from '../memory/memory-budget.js';
-import type { DeliveriesService } from '../messages/deliveries.service.js';
 import type { Delivery } from '../messages/gets.service.js';
 import type { HeldDelivery } from './held-delivery.js';
 import type { SessionServices } from './session-services.js';
-
-type MessageRange = Parameters<DeliveriesService['giveBack']>[0];
-
-export type AckMode = 'auto' | 'client' | 'client-individual';
-
-/** What is subscribed to. */
-export interface SubscriptionTarget {
-  /** The queue's OCID, with /dlq for its dead letter queue. */
-  readonly reference: string;
-  readonly range: MessageRange;
-  readonly consumerGroupId: string | undefined;
-  /** Null: any. */
-  readonly channelId: string | null;
-}
-
-export interface SubscriptionOptions {
-  readonly id: string;
-  /** As the client wrote it: MESSAGE frames repeat it. */
-  readonly destination: string;
-  readonly caller: Caller;
-  readonly target: SubscriptionTarget;
-  readonly ack: AckMode;
-  /** How many messages it may hold at once. */
-  readonly prefetch: number;
-  /** Undefined: the queue's. */
-  readonly visibilityInSeconds: number | undefined;
-  readonly releasesOnDisconnect: boolean;
-  readonly keepsLease: boolean;
-  readonly ignoresStale: boolean;
-}
+import { SubscriptionHoldings } from './subscription-holdings.js';
+import type { SubscriptionOptions, SubscriptionTarget } from './subscription-options.js';
 
 /** What a subscription asks of its session. */
 export interface SubscriptionTasks {
@@ -53,34 +23,39 @@ const MAX_MESSAGES = 50;
 const MAX_BYTES = 262_144;
 /** For so long a get waits in its waiting room, as long polls do. */
 const POLL_SECONDS = 30;
-/** How many deliveries whose timeout has passed are remembered: their receipts are good until somebody else has the message. */
-const MAX_LAPSED = 1000;
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 5000;
-/** Of the visibility timeout, after which a kept lease is prolonged. */
-const PROLONG_AFTER = 1 / 3;
 
 /**
  * A subscription: a loop of gets that wait as long polls do, each for at most as many messages as there is credit for. Its
- * credit is the prefetch less what it holds. What was held longer than its visibility timeout does not count: others may
- * have it by now.
+ * credit is the prefetch less what it holds.
  */
 export class Subscription {
-  readonly held = new Set<HeldDelivery>();
-  private readonly lapsed = new Set<HeldDelivery>();
+  /** How many messages it was given. */
+  delivered = 0;
+  private readonly holdings: SubscriptionHoldings;
   private readonly ending = new AbortController();
   private wakeUp: () => void = () => undefined;
-  private lapseTimer: NodeJS.Timeout | undefined;
   private running: Promise<void> = Promise.resolve();
 
   constructor(
     readonly options: SubscriptionOptions,
     private readonly services: SessionServices,
     private readonly tasks: SubscriptionTasks,
-  ) {}
+  ) {
+    this.holdings = new SubscriptionHoldings(options, services, {
+      forget: tasks.forget,
+      freed: () => this.wake(),
+    });
+  }
 
   get target(): SubscriptionTarget {
     return this.options.target;
+  }
+
+  /** How many messages it holds whose visibility timeout has not passed. */
+  get unacknowledged(): number {
+    return this.holdings.size;
   }
 
   get isEnded(): boolean {
@@ -99,21 +74,12 @@ export class Subscription {
 
   /** What an ACK or NACK of this delivery is about, by the mode: itself, or all that came before it too. */
   upTo(named: HeldDelivery): HeldDelivery[] {
-    if (this.options.ack !== 'client') return [named];
-    const before: HeldDelivery[] = [];
-    for (const delivery of [...this.lapsed, ...this.held]) {
-      if (delivery.isSettling) continue;
-      if (delivery.sequence <= named.sequence) before.push(delivery);
-    }
-    return before;
+    return this.options.ack === 'client' ? this.holdings.upTo(named) : [named];
   }
 
   /** They are acknowledged, or given back: there is credit for others. */
   settled(deliveries: readonly HeldDelivery[]): void {
-    for (const delivery of deliveries) {
-      this.held.delete(delivery);
-      this.lapsed.delete(delivery);
-    }
+    this.holdings.remove(deliveries);
     this.wake();
   }
 
@@ -121,16 +87,14 @@ export class Subscription {
   async end(): Promise<void> {
     if (!this.isEnded) this.services.figures.subscriptions -= 1;
     this.ending.abort();
-    clearTimeout(this.lapseTimer);
+    this.holdings.end();
     this.wake();
     await this.running;
   }
 
   /** After `end`: what was not settled goes to others at once, or where that was asked for when its timeout has passed. */
   async release(): Promise<void> {
-    const left = [...this.held];
-    this.held.clear();
-    this.lapsed.clear();
+    const left = this.holdings.clear();
     if (left.length === 0 || !this.options.releasesOnDisconnect) return;
     await this.services.deliveries.giveBack(this.target.range, left, true);
   }
@@ -138,7 +102,7 @@ export class Subscription {
   private async run(): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!this.isEnded) {
-      const credit = this.options.prefetch - this.held.size;
+      const credit = this.options.prefetch - this.holdings.size;
       if (credit <= 0 || !this.tasks.hasOutputRoom()) {
         await this.untilWoken();
         continue;
@@ -186,80 +150,9 @@ export class Subscription {
       // They have reached nobody.
       await this.services.deliveries.giveBack(this.target.range, deliveries, false).catch(() => undefined);
     } else {
-      for (const delivery of this.tasks.hand(this, deliveries, hold)) this.held.add(delivery);
-      this.watchLapses();
+      this.delivered += deliveries.length;
+      this.holdings.add(this.tasks.hand(this, deliveries, hold));
     }
-  }
-
-  /** One timer for the earliest timeout of what is held, or for prolonging it. */
-  private watchLapses(): void {
-    clearTimeout(this.lapseTimer);
-    let next = Infinity;
-    for (const delivery of this.held) {
-      if (!delivery.isSettling) next = Math.min(next, this.dueAt(delivery));
-    }
-    if (next === Infinity || this.isEnded) return;
-    this.lapseTimer = setTimeout(() => this.lapse(), Math.max(10, next - performance.now())).unref();
-  }
-
-  /** When something has to be done about a delivery that is held. */
-  private dueAt(delivery: HeldDelivery): number {
-    return this.mayProlong(delivery)
-      ? delivery.prolongedAt + (delivery.lapsesAt - delivery.prolongedAt) * PROLONG_AFTER
-      : delivery.lapsesAt;
-  }
-
-  private mayProlong(delivery: HeldDelivery): boolean {
-    return (
-      this.options.keepsLease && delivery.deliveredAt + this.services.configuration.stompLeaseMs > performance.now()
-    );
-  }
-
-  private lapse(): void {
-    const now = performance.now();
-    const toProlong: HeldDelivery[] = [];
-    for (const delivery of this.held) {
-      if (delivery.isSettling || this.dueAt(delivery) > now) continue;
-      if (this.mayProlong(delivery)) toProlong.push(delivery);
-      else this.lapseOne(delivery);
-    }
-    if (toProlong.length > 0) void this.prolong(toProlong);
-    this.watchLapses();
-    this.wake();
-  }
-
-  private lapseOne(delivery: HeldDelivery): void {
-    this.held.delete(delivery);
-    this.lapsed.add(delivery);
-    const [oldest] = this.lapsed;
-    if (this.lapsed.size <= MAX_LAPSED || oldest === undefined) return;
-    this.lapsed.delete(oldest);
-    this.tasks.forget(oldest);
-  }
-
-  /** Where that fails their timeouts pass, or the next time succeeds. */
-  private async prolong(deliveries: readonly HeldDelivery[]): Promise<void> {
-    const now = performance.now();
-    for (const delivery of deliveries) delivery.prolongedAt = now;
-    const { caller, target } = this.options;
-    const entries = deliveries.map(({ receipt, visibilityInSeconds }) => ({ receipt, visibilityInSeconds }));
-    try {
-      const result = await this.services.deliveries.updateMany(
-        caller,
-        target.reference,
-        target.consumerGroupId,
-        entries,
-      );
-      for (const [index, delivery] of deliveries.entries()) {
-        const entry = result.entries[index];
-        if (entry !== undefined && !('errorCode' in entry)) {
-          delivery.lapsesAt = now + delivery.visibilityInSeconds * 1000;
-        }
-      }
-    } catch (error) {
-      this.services.logger.warn({ err: error }, 'visibility timeouts could not be prolonged');
-    }
-    this.watchLapses();
   }
 
   private async untilWoken(): Promise<void> {

@@ -31,6 +31,11 @@ export class Transactions {
 
   constructor(private readonly failed: (error: ServiceError) => void) {}
 
+  /** How many are open. */
+  get size(): number {
+    return this.open.size;
+  }
+
   /** Of the bodies that wait for a COMMIT. */
   get bytes(): number {
     let bytes = 0;

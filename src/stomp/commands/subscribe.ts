@@ -5,7 +5,8 @@ import { integerOf, required, wordOf } from '../header-fields.js';
 import { headersOf } from '../message-headers.js';
 import type { Session } from '../session.js';
 import { settleSent } from '../settling.js';
-import { Subscription, type AckMode, type SubscriptionTarget, type SubscriptionTasks } from '../subscription.js';
+import type { AckMode, SubscriptionTarget } from '../subscription-options.js';
+import { Subscription, type SubscriptionTasks } from '../subscription.js';
 
 const DEFAULT_PREFETCH = 20;
 const MAX_PREFETCH = 1000;

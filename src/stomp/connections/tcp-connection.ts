@@ -11,8 +11,10 @@ export class TcpConnection implements Connection {
   constructor(
     private readonly socket: Socket,
     readonly kind: 'tcp' | 'tls',
+    /** What the load balancer says where it comes from; null: nothing. */
+    told: string | null = null,
   ) {
-    this.peerAddress = (socket.remoteAddress ?? '').replace(/^::ffff:(?=[\d.]+$)/i, '');
+    this.peerAddress = (told ?? socket.remoteAddress ?? '').replace(/^::ffff:(?=[\d.]+$)/i, '');
     // Frames are small and waited for.
     socket.setNoDelay(true);
     // Whoever asks for no heart-beats and is gone without a word must not be given messages for long.
@@ -31,6 +33,8 @@ export class TcpConnection implements Connection {
     // Half of a connection is of no use: what it has sent before was told already.
     this.socket.on('end', () => this.close());
     this.socket.once('close', () => listener.closed());
+    // It may have been stopped to take something off its beginning.
+    this.socket.resume();
   }
 
   write(frame: Buffer, sent?: () => void): void {
