@@ -47,6 +47,7 @@ const environmentSchema = z.object({
   TOWPATH_STOMP_LOGIN_SECONDS: decimal(0.1, 300).default(10),
   TOWPATH_STOMP_IDLE_SECONDS: decimal(0.1, 86400).default(600),
   TOWPATH_STOMP_HEART_BEAT_SECONDS: decimal(0.1, 3600).default(10),
+  TOWPATH_STOMP_MAX_BYTES_PER_SECOND: integer(1024, 10000000000).optional(),
   TOWPATH_STOMP_LEASE_SECONDS: decimal(1, 604800).default(3600),
   TOWPATH_PUBLIC_URL: z
     .url({ protocol: /^https?$/, error: 'must look like https://queues.example.com' })
@@ -135,6 +136,8 @@ export interface Configuration {
   /** How often heart-beats are sent, and wanted, at most; clients may ask for fewer. */
   readonly stompHeartBeatMs: number;
   /** How long the visibility of a delivery is prolonged where its subscription asks for that. */
+  /** Of one STOMP connection, in each direction; null: any number. */
+  readonly stompMaxBytesPerSecond: number | null;
   readonly stompLeaseMs: number;
   /** What clients reach this service under, without a slash at the end; null: made of host and port once it listens. */
   readonly publicUrl: string | null;
@@ -265,6 +268,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     stompLoginMs: values.TOWPATH_STOMP_LOGIN_SECONDS * 1000,
     stompIdleMs: values.TOWPATH_STOMP_IDLE_SECONDS * 1000,
     stompHeartBeatMs: values.TOWPATH_STOMP_HEART_BEAT_SECONDS * 1000,
+    stompMaxBytesPerSecond: values.TOWPATH_STOMP_MAX_BYTES_PER_SECOND ?? null,
     stompLeaseMs: values.TOWPATH_STOMP_LEASE_SECONDS * 1000,
     publicUrl: values.TOWPATH_PUBLIC_URL ?? null,
     mode: values.TOWPATH_MODE,

@@ -26,8 +26,8 @@ export class Outbox {
   sentBytes = 0;
   /** When something was written last, on the monotonic clock; null: never. */
   lastSentAt: number | null = null;
-  /** Something was written. */
-  wrote: () => void = () => undefined;
+  /** So many bytes were written. */
+  wrote: (bytes: number) => void = () => undefined;
   private readonly holds = new Set<Hold>();
 
   constructor(
@@ -42,14 +42,15 @@ export class Outbox {
 
   write(command: string, headers: Headers, body?: Buffer, sent?: () => void): void {
     this.figures.count(this.figures.sent, command);
-    this.send(encodeFrame(this.version, command, headers, body), sent);
-    this.wrote();
+    const frame = encodeFrame(this.version, command, headers, body);
+    this.send(frame, sent);
+    this.wrote(frame.length);
   }
 
   heartBeat(): void {
     // Whoever does not read has bytes waiting, which are as good.
     if (this.connection.unsentBytes === 0) this.send(HEART_BEAT);
-    this.wrote();
+    this.wrote(0);
   }
 
   /** Writes MESSAGE frames. `hold` is for their memory until all of them are sent. */

@@ -1,6 +1,7 @@
 import type { Logger } from '@nestjs/common';
 import type { Configuration } from '../config/environment.js';
 import type { AuthenticationService } from '../identity/authentication.service.js';
+import type { RateLimits } from '../limits/rate-limits.js';
 import type { MemoryBudget } from '../memory/memory-budget.js';
 import type { DeliveriesService } from '../messages/deliveries.service.js';
 import type { GetsService } from '../messages/gets.service.js';
@@ -20,6 +21,7 @@ export interface SessionServices {
   readonly gets: GetsService;
   readonly deliveries: DeliveriesService;
   readonly transactions: TransactionsService;
+  readonly rates: RateLimits;
   readonly memory: MemoryBudget;
   readonly figures: StompFigures;
   readonly logger: Logger;

@@ -12,6 +12,7 @@ import type { HeartBeatTerms } from './heart-beats.js';
 import { HeldDeliveries } from './held-deliveries.js';
 import { Intake } from './intake.js';
 import { Outbox } from './outbox.js';
+import { Pace } from './pace.js';
 import { COMMAND_PERMISSIONS, type ClientCommand } from './permissions.js';
 import { QueueNames } from './queue-names.js';
 import { SendLane } from './send-lane.js';
@@ -46,6 +47,7 @@ export class Session implements ConnectionListener {
   readonly deliveries = new HeldDeliveries();
   readonly outbox: Outbox;
   readonly queues: QueueNames;
+  readonly pace: Pace;
   readonly sends: SendLane;
   readonly settlements: SettlementLane;
   readonly transactions = new Transactions((error) => this.fail(error, null));
@@ -66,12 +68,22 @@ export class Session implements ConnectionListener {
   ) {
     this.intake = new Intake(services.memory, services.figures, () => connection.destroy());
     this.outbox = new Outbox(connection, services.figures);
+    this.pace = new Pace(
+      {
+        maxBytesPerSecond: services.configuration.stompMaxBytesPerSecond,
+        admit: () => {
+          if (this.who !== null) services.rates.admit(this.who.tenancyId);
+        },
+      },
+      () => this.drained(),
+    );
+    this.outbox.wrote = (bytes): void => this.pace.onSent(bytes);
     this.queues = new QueueNames(services.directory, services.configuration.stompStrict);
     this.sends = new SendLane(services, () => this.settlements.start());
     this.settlements = new SettlementLane(services, () => this.sends.stored);
     this.pump = new FramePump(connection, this.intake, {
       mayGoOn: () => this.isOpen && !this.isDraining,
-      handle: (frame) => this.handle(frame) ?? this.sends.room(),
+      handle: (frame) => this.handleInPace(frame),
       waitingBytes: () => this.sends.bytes + this.transactions.bytes,
       rested: () => {
         this.sends.start();
@@ -134,7 +146,10 @@ export class Session implements ConnectionListener {
     this.intake.reader.version = version;
     this.intake.admit(Math.max(MAX_BODY_BYTES, configuration.maxMessageBytes));
     this.timers.connected(terms);
-    this.outbox.wrote = (): void => this.timers.sent();
+    this.outbox.wrote = (bytes): void => {
+      this.pace.onSent(bytes);
+      this.timers.sent();
+    };
   }
 
   /** Ends it where its credentials are good no more. While nobody can say it goes on, and is asked again by whoever calls. */
@@ -157,6 +172,7 @@ export class Session implements ConnectionListener {
     if (this.who !== null) setLane(this.who.userId);
     this.timers.heard();
     this.intake.push(chunk);
+    this.pace.onReceived(chunk.length);
     this.pump.start();
   }
 
@@ -232,6 +248,12 @@ export class Session implements ConnectionListener {
     );
   }
 
+  private handleInPace(frame: Frame): Promise<void> | undefined {
+    const turn = this.pace.nextFrame();
+    if (turn === undefined) return this.handle(frame) ?? this.sends.room();
+    return turn.then(() => (this.isOpen ? this.handle(frame) : undefined)).then(() => this.sends.room());
+  }
+
   private handle(frame: Frame): Promise<void> | undefined {
     const { figures } = this.services;
     const command = commandNamed(frame.command);
@@ -258,6 +280,7 @@ export class Session implements ConnectionListener {
 
   private async finish(): Promise<void> {
     this.timers.stop();
+    this.pace.stop();
     this.outbox.wrote = (): void => undefined;
     this.transactions.end();
     await this.endSubscriptions();

@@ -6,6 +6,7 @@ import { ServiceError } from '../errors/service-error.js';
 import { AuthenticationService } from '../identity/authentication.service.js';
 import { Revocations } from '../identity/revocations.js';
 import { CallerConnections } from '../limits/caller-connections.js';
+import { RateLimits } from '../limits/rate-limits.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
 import { DeliveriesService } from '../messages/deliveries.service.js';
 import { GetsService } from '../messages/gets.service.js';
@@ -60,6 +61,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     gets: GetsService,
     deliveries: DeliveriesService,
     transactions: TransactionsService,
+    rates: RateLimits,
     memory: MemoryBudget,
     private readonly figures: StompFigures,
     private readonly callers: CallerConnections,
@@ -76,6 +78,7 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
       gets,
       deliveries,
       transactions,
+      rates,
       memory,
       figures,
       logger,

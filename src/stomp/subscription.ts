@@ -9,7 +9,7 @@ import type { SubscriptionOptions, SubscriptionTarget } from './subscription-opt
 
 /** What a subscription asks of its session. */
 export interface SubscriptionTasks {
-  /** Whether the client reads what it is sent; else `wake` is called once it does. */
+  /** Whether the client reads what it is sent, and may be sent more; else `wake` is called once that is so. */
   readonly hasOutputRoom: () => boolean;
   /** Writes the messages; `hold` is theirs, and released when they are sent. Returns what is held of them. */
   readonly hand: (subscription: Subscription, deliveries: readonly Delivery[], hold: Hold) => readonly HeldDelivery[];

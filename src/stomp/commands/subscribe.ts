@@ -89,7 +89,7 @@ async function targetOf(session: Session, frame: Frame): Promise<SubscriptionTar
 
 function tasksOf(session: Session): SubscriptionTasks {
   return {
-    hasOutputRoom: () => session.outbox.hasRoom,
+    hasOutputRoom: () => session.outbox.hasRoom && session.pace.hasRoom,
     hand: (subscription, deliveries, hold) => {
       const held = deliveries.map((delivery) => session.deliveries.add(subscription, delivery));
       const messages = held.map((one, index) => {
