@@ -20,10 +20,10 @@ describe('the history checker finds', () => {
     'a delete in one group that deletes in all',
     async () => {
       const everywhere = `$&
-        delete from towpath.message m where m.queue_id = delete_messages.queue_id and m.id = v_entry.id;`;
+        delete from towpath.message m where m.queue_id = delete_messages.queue_id and m.id = any (ids);`;
       const found = await propertiesBroken(
         PROPERTIES.lost,
-        (test) => rewrite(test, 'delete_messages', [/v_deleted\[v_entry\.n\] := true;/, everywhere]),
+        (test) => rewrite(test, 'delete_messages', [/delete from towpath\.message m where m\.ctid = any \(v_places\);/, everywhere]),
         { groups: true },
       );
       expect(found.has(PROPERTIES.lost)).toBe(true);
