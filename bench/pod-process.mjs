@@ -1,8 +1,9 @@
 // A pod in a process of its own, for benchmarks that measure whole requests: what it costs the processor, and a client for it.
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
+import { createServer } from 'node:net';
 import path from 'node:path';
 
 /** The program, as it is deployed. */
@@ -11,11 +12,19 @@ export const API = '/20210201';
 export const bearer = (token) => ({ authorization: `Bearer ${token}`, 'content-type': 'application/json' });
 
 /**
- * Starts `script` (MAIN, or one that prints the same banner) on a database, with its files in `dataDirectory`. Resolves when it
- * serves: `endpoint`, `credentials` (null where it made none), `cpuMs`, `kill`, `stop`.
+ * Starts `script` (MAIN, or one that prints the same banner) on a database, with its files in `dataDirectory`, and with
+ * `nodeOptions`. Resolves when it serves: `endpoint`, `stompPort`, `credentials` (null where it made none), `processId`,
+ * `cpuMs`, `stop`.
  */
-export async function startPodProcess({ script = MAIN, databaseUrl, dataDirectory, environment = {} }) {
-  const child = spawn(process.execPath, [script], {
+export async function startPodProcess({
+  script = MAIN,
+  databaseUrl,
+  dataDirectory,
+  environment = {},
+  nodeOptions = [],
+}) {
+  const stompPort = await freePort();
+  const child = spawn(process.execPath, [...nodeOptions, script], {
     env: {
       TOWPATH_LOG_LEVEL: 'silent',
       // Other work on the machine must not end the run.
@@ -24,7 +33,7 @@ export async function startPodProcess({ script = MAIN, databaseUrl, dataDirector
       DATABASE_URL: databaseUrl,
       TOWPATH_DATA_DIR: dataDirectory,
       TOWPATH_PORT: '0',
-      TOWPATH_STOMP_PORT: '0',
+      TOWPATH_STOMP_PORT: String(stompPort),
       ...environment,
     },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -41,20 +50,53 @@ export async function startPodProcess({ script = MAIN, databaseUrl, dataDirector
   const credentials = await readFile(path.join(dataDirectory, 'credentials.json'), 'utf8').then(JSON.parse, () => null);
   return {
     endpoint: new URL(url),
+    stompPort,
     credentials,
-    /** What it has taken of the processors so far: other work on the machine does not change it. Linux, ticks of 10 ms. */
-    cpuMs: () => {
-      if (process.platform !== 'linux') return NaN;
-      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8')
-        .replace(/^.*\) /, '')
-        .split(' ');
-      return (Number(fields[11]) + Number(fields[12])) * 10;
-    },
+    processId: child.pid,
+    cpuMs: () => cpuMsOf(child.pid),
     stop: async () => {
       child.kill('SIGTERM');
       if (child.exitCode === null && child.signalCode === null) await new Promise((end) => child.once('exit', end));
     },
   };
+}
+
+/** What a process has taken of the processors so far: other work on the machine does not change it. Linux, ticks of 10 ms. */
+export function cpuMsOf(processId) {
+  if (process.platform !== 'linux') return NaN;
+  const [user, system] = statOf(processId).slice(11, 13);
+  return (Number(user) + Number(system)) * 10;
+}
+
+/** The same of a process, those that it has started, and those of them that have ended. */
+export function cpuMsOfFamily(processId) {
+  if (process.platform !== 'linux') return NaN;
+  const [user, system] = statOf(processId).slice(13, 15);
+  let sum = cpuMsOf(processId) + (Number(user) + Number(system)) * 10;
+  for (const name of readdirSync('/proc')) {
+    try {
+      if (/^\d+$/.test(name) && Number(statOf(name)[1]) === processId) sum += cpuMsOf(name);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return sum;
+}
+
+/** The fields of /proc/…/stat after the name. */
+function statOf(processId) {
+  return readFileSync(`/proc/${processId}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ');
+}
+
+/** One that was free a moment ago: a pod does not tell which one it was given. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 /** One request over `agent`: status and text. `target` is without the version of the API. */
