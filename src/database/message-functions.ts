@@ -83,6 +83,12 @@ export interface GetRequest extends MessageRange {
   readonly maxBytes: number;
 }
 
+/** What gets of several requests have of their own; all else they have in common. */
+export interface GetShare {
+  readonly limit: number;
+  readonly maxBytes: number;
+}
+
 export interface Visibility extends ReceiptKey {
   readonly visibilityInSeconds: number;
 }
@@ -119,6 +125,14 @@ const GET: Statement = {
     delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
     extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"
     from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+};
+const GET_FOR_MANY: Statement = {
+  name: 'get_messages_for_many',
+  text: `select request - 1 as share, (message).id, (message).receipt_number as "receiptNumber", (message).channel_id as "channelId",
+    (message).key_id as "keyId", (message).body as content, (message).properties, (message).delivery_count as "deliveryCount",
+    (message).created_at as "createdAt", (message).visible_after as "visibleAfter", (message).expire_after as "expireAfter",
+    extract(epoch from (message).visible_after - (message).delivered_at)::float8 * 1000 as "hiddenForMs"
+    from towpath.get_messages_for_many($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 };
 const NEXT: Statement = {
   name: 'next_visible_after',
@@ -241,6 +255,22 @@ export class MessageFunctions {
       request.visibilityInSeconds,
       request.deliveredTo,
       request.maxBytes,
+    ]);
+  }
+
+  /** For several requests at once; of each message the index of the share that it is for, null where it fits into none. */
+  async getForMany(
+    request: Omit<GetRequest, keyof GetShare>,
+    shares: readonly GetShare[],
+  ): Promise<(DeliveredMessage & { readonly share: number | null })[]> {
+    return this.database.run(GET_FOR_MANY, [
+      ...key(request),
+      request.channelId,
+      request.afterChannelId,
+      shares.map(({ limit }) => limit),
+      shares.map(({ maxBytes }) => maxBytes),
+      request.visibilityInSeconds,
+      request.deliveredTo,
     ]);
   }
 

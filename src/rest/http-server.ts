@@ -99,7 +99,7 @@ export function createHttpAdapter(
   connections.watch(server);
   if (configuration.tlsClientCaFile !== null) refuseWrongCertificates(server);
   allowOrigins(server, configuration.corsOrigins);
-  server.addHook('onResponse', async (request, reply) => logRequest(request, reply));
+  server.addHook('onResponse', async (request, reply) => logRequest(request, reply, logger));
   // Nest's own not-found route ends in a 404 of Nest's; ours knows whether another method would have been right.
   server.addHook('preHandler', async (request, reply) => {
     if (request.is404) throw noSuchRoute(request, reply, methods);
@@ -131,11 +131,13 @@ function refuseWrongCertificates(server: FastifyInstance): void {
 }
 
 /** One line per request, with the failure where it is ours. Never a body, never a header. */
-function logRequest(request: FastifyRequest, reply: FastifyReply): void {
+function logRequest(request: FastifyRequest, reply: FastifyReply, logger: Logger): void {
   const { failure } = request;
   const status = reply.statusCode;
   const isOurs = status >= 500;
   const level = isOurs ? (status === 500 ? 'error' : 'warn') : status >= 400 ? 'info' : 'debug';
+  // Most requests are not logged, and what a line says is work.
+  if (!logger.isLevelEnabled(level)) return;
   request.log[level](
     {
       client: clientAddress(request),
