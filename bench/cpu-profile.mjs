@@ -3,10 +3,11 @@ import { readFile } from 'node:fs/promises';
 
 /**
  * Milliseconds by file, most first: `dist/…` files by their path, packages by their name. What Node's own functions take counts for the
- * file that calls them; where there is none, for `(node)`. Idle time is not in it. `total` is the sum.
+ * file that calls them; where there is none, for `(node)`. Idle time is not in it, nor what was before `since`, in milliseconds of the
+ * system's monotonic clock. `total` is the sum.
  */
-export async function timesByFile(profileFile) {
-  const { nodes, samples, timeDeltas } = JSON.parse(await readFile(profileFile, 'utf8'));
+export async function timesByFile(profileFile, since = 0) {
+  const { nodes, samples, startTime, timeDeltas } = JSON.parse(await readFile(profileFile, 'utf8'));
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const parentOf = new Map(nodes.flatMap(({ id, children }) => (children ?? []).map((child) => [child, id])));
   const fileOfNode = new Map();
@@ -20,10 +21,12 @@ export async function timesByFile(profileFile) {
   };
   const times = new Map();
   let total = 0;
+  let now = startTime / 1000;
   for (const [index, id] of samples.entries()) {
     const file = fileOf(id);
-    if (file === '(idle)') continue;
     const ms = timeDeltas[index] / 1000;
+    now += ms;
+    if (file === '(idle)' || now < since) continue;
     total += ms;
     times.set(file, (times.get(file) ?? 0) + ms);
   }

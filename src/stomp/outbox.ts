@@ -59,15 +59,13 @@ export class Outbox {
       cut: () => this.connection.destroy(),
     });
     this.holds.add(hold);
-    this.connection.together(() => {
-      for (const { headers, body, sent } of messages) {
-        this.write('MESSAGE', headers, body, () => {
-          unsent -= 1;
-          if (unsent === 0) this.release(hold);
-          sent?.();
-        });
-      }
-    });
+    for (const { headers, body, sent } of messages) {
+      this.write('MESSAGE', headers, body, () => {
+        unsent -= 1;
+        if (unsent === 0) this.release(hold);
+        sent?.();
+      });
+    }
   }
 
   /** The connection is gone, and what waited with it. */
