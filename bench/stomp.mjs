@@ -18,6 +18,7 @@ import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import pg from 'pg';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { timesByFile } from './cpu-profile.mjs';
 import { bearer, cpuMsOf, cpuMsOfFamily, send, startPodProcess } from './pod-process.mjs';
@@ -141,7 +142,7 @@ async function slice(contestant, window, ms) {
 async function startTowpath() {
   const server = await startEmbeddedPostgres({
     dataDirectory: path.join(folder, 'server'),
-    settings: { fsync: options.fsync, max_wal_size: '8GB' },
+    settings: { fsync: options.fsync, max_wal_size: '8GB', track_functions: options.profile ? 'all' : 'none' },
   });
   const profile = ['--cpu-prof', `--cpu-prof-dir=${path.join(folder, 'profile')}`];
   const pod = await startPodProcess({
@@ -171,6 +172,7 @@ async function startTowpath() {
     },
     async stop() {
       await pod.stop();
+      if (options.profile) await tellFunctions(server.url).catch((error) => say(String(error)));
       await server.stop();
     },
   };
@@ -245,4 +247,19 @@ async function tellProfile() {
   for (const [source, ms] of times.slice(0, 20)) say(`${share(ms)}  ${source}`);
   say(`${share(sumOf('dist/stomp/'))}  all of dist/stomp`);
   say(`${share(sumOf('dist/stomp/codec/'))}  of it the codec, dist/stomp/codec`);
+}
+
+/** What the pod has called, from its start on: the functions that take most of the database's time. */
+async function tellFunctions(connectionString) {
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  const { rows } = await client.query(
+    `select f.funcname as name, f.calls::integer, f.total_time as total, f.self_time as self
+     from pg_stat_user_functions f order by f.self_time desc limit 12`,
+  );
+  await client.end();
+  say("\nthe database's functions: calls, ms per call, of that in the function itself");
+  for (const { name, calls, total, self } of rows) {
+    say(`  ${name}: ${calls}, ${(total / calls).toFixed(3)}, ${(self / calls).toFixed(3)}`);
+  }
 }
