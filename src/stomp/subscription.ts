@@ -63,10 +63,13 @@ const PROLONG_AFTER = 1 / 3;
 /**
  * A subscription: a loop of gets that wait as long polls do, each for at most as many messages as there is credit for. Its
  * credit is the prefetch less what it holds. What was held longer than its visibility timeout does not count: others may
- * have it by now.
+ * have it by now. Nor does what was acknowledged, so that the next get need not wait for its deletion; but of that there
+ * may be as much again at most, or a slow database would be given ever more to delete.
  */
 export class Subscription {
   readonly held = new Set<HeldDelivery>();
+  /** Acknowledged or refused, and not carried out yet. */
+  private readonly leaving = new Set<HeldDelivery>();
   private readonly lapsed = new Set<HeldDelivery>();
   private readonly ending = new AbortController();
   private wakeUp: () => void = () => undefined;
@@ -108,10 +111,19 @@ export class Subscription {
     return before;
   }
 
+  /** An ACK or NACK of them is being carried out, outside of a transaction: there may be credit for others. */
+  leave(deliveries: readonly HeldDelivery[]): void {
+    for (const delivery of deliveries) {
+      if (this.held.delete(delivery)) this.leaving.add(delivery);
+    }
+    this.wake();
+  }
+
   /** They are acknowledged, or given back: there is credit for others. */
   settled(deliveries: readonly HeldDelivery[]): void {
     for (const delivery of deliveries) {
       this.held.delete(delivery);
+      this.leaving.delete(delivery);
       this.lapsed.delete(delivery);
     }
     this.wake();
@@ -128,17 +140,23 @@ export class Subscription {
 
   /** After `end`: what was not settled goes to others at once, or where that was asked for when its timeout has passed. */
   async release(): Promise<void> {
-    const left = [...this.held];
+    const left = [...this.held, ...this.leaving];
     this.held.clear();
+    this.leaving.clear();
     this.lapsed.clear();
     if (left.length === 0 || !this.options.releasesOnDisconnect) return;
     await this.services.deliveries.giveBack(this.target.range, left, true);
   }
 
+  private get credit(): number {
+    const { prefetch } = this.options;
+    return Math.min(prefetch, 2 * prefetch - this.leaving.size) - this.held.size;
+  }
+
   private async run(): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!this.isEnded) {
-      const credit = this.options.prefetch - this.held.size;
+      const { credit } = this;
       if (credit <= 0 || !this.tasks.hasOutputRoom()) {
         await this.untilWoken();
         continue;
