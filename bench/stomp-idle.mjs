@@ -146,7 +146,9 @@ async function tellProfile(folder) {
   const file = path.join(tmpdir(), 'towpath-stomp-idle.cpuprofile');
   await cp(path.join(folder, name), file);
   const { total, times } = await timesByFile(file);
-  say(`\nthe pod's processor time by file, with its start, ${(total / 1000).toFixed(1)} s (${file} has it by function)`);
+  say(
+    `\nthe pod's processor time by file, with its start, ${(total / 1000).toFixed(1)} s (${file} has it by function)`,
+  );
   for (const [source, ms] of times.slice(0, 15)) say(`${((ms / total) * 100).toFixed(1).padStart(6)} %  ${source}`);
 }
 

@@ -212,7 +212,12 @@ async function rabbitmqs() {
 }
 
 async function open(contestant) {
-  const broker = { ...contestant.broker, name: contestant.name, send: contestant.send, subscribe: contestant.subscribe };
+  const broker = {
+    ...contestant.broker,
+    name: contestant.name,
+    send: contestant.send,
+    subscribe: contestant.subscribe,
+  };
   const { server } = await loads.producers.ask('open', { broker, role: 'producers', count: PRODUCERS, bytes: BYTES });
   await loads.consumers.ask('open', { broker, role: 'consumers', count: CONSUMERS, bytes: BYTES });
   Object.assign(contestant, { server, messages: 0 });
