@@ -90,6 +90,7 @@ async function main() {
 
 async function measure(pod, clients, idle) {
   const memory = { heap: [], rss: [] };
+  const ratios = { p50: [], p99: [] };
   let peak = 0;
   let first;
   for (let round = 1; round <= ROUNDS; round += 1) {
@@ -109,11 +110,15 @@ async function measure(pod, clients, idle) {
     memory.heap.push((after.heapUsed + after.external - before.heapUsed - before.external) / IDLE);
     memory.rss.push((after.rss - before.rss) / IDLE);
     peak = Math.max(peak, after.rss);
+    for (const which of ['p50', 'p99']) ratios[which].push(beside.receipt[which] / alone.receipt[which]);
     say(
       `  round ${round}: alone ${timesOf(alone.receipt)}; beside ${timesOf(beside.receipt)} (opened in ${opened} s); ` +
         `per idle connection: heap ${kib(memory.heap.at(-1))}, RSS ${kib(memory.rss.at(-1))}`,
     );
   }
+  say(
+    `due to RECEIPT, medians of the rounds' ratios: p50 ${median(ratios.p50).toFixed(2)}, p99 ${median(ratios.p99).toFixed(2)}`,
+  );
   const { alone, beside } = await clients.busy.ask('tell');
   for (const what of ['receipt', 'message']) {
     say(
