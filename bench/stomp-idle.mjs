@@ -90,10 +90,12 @@ async function main() {
 
 async function measure(pod, clients, idle) {
   const memory = { heap: [], rss: [] };
+  const delays = { alone: [], beside: [] };
   const ratios = { p50: [], p99: [] };
   let peak = 0;
   let first;
   for (let round = 1; round <= ROUNDS; round += 1) {
+    await memoryOf(pod.processId);
     const alone = await clients.busy.ask('run', { kind: 'alone', seconds: SECONDS });
     const before = await memoryOf(pod.processId);
     first ??= before;
@@ -101,6 +103,7 @@ async function measure(pod, clients, idle) {
     await clients.idle.ask('open', idle);
     const opened = ((performance.now() - since) / 1000).toFixed(1);
     await sleep(SETTLE_MS);
+    await memoryOf(pod.processId);
     const beside = await clients.busy.ask('run', { kind: 'beside', seconds: SECONDS });
     const after = await memoryOf(pod.processId);
     const alive = await clients.idle.ask('count');
@@ -110,14 +113,17 @@ async function measure(pod, clients, idle) {
     memory.heap.push((after.heapUsed + after.external - before.heapUsed - before.external) / IDLE);
     memory.rss.push((after.rss - before.rss) / IDLE);
     peak = Math.max(peak, after.rss);
+    delays.alone.push(before.delayMs);
+    delays.beside.push(after.delayMs);
     for (const which of ['p50', 'p99']) ratios[which].push(beside.receipt[which] / alone.receipt[which]);
     say(
-      `  round ${round}: alone ${timesOf(alone.receipt)}; beside ${timesOf(beside.receipt)} (opened in ${opened} s); ` +
-        `per idle connection: heap ${kib(memory.heap.at(-1))}, RSS ${kib(memory.rss.at(-1))}`,
+      `  round ${round}: alone ${timesOf(alone.receipt)}; beside ${timesOf(beside.receipt)} (opened in ${opened} s); event loop late at p99 ` +
+        `${before.delayMs.toFixed(1)} and ${after.delayMs.toFixed(1)} ms; per idle connection: heap ${kib(memory.heap.at(-1))}, RSS ${kib(memory.rss.at(-1))}`,
     );
   }
   say(
-    `due to RECEIPT, medians of the rounds' ratios: p50 ${median(ratios.p50).toFixed(2)}, p99 ${median(ratios.p99).toFixed(2)}`,
+    `due to RECEIPT, medians of the rounds' ratios: p50 ${median(ratios.p50).toFixed(2)}, p99 ${median(ratios.p99).toFixed(2)}; event loop late at p99 ` +
+      `${median(delays.alone).toFixed(1)} ms alone, ${median(delays.beside).toFixed(1)} ms beside`,
   );
   const { alone, beside } = await clients.busy.ask('tell');
   for (const what of ['receipt', 'message']) {
