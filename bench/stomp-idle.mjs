@@ -225,7 +225,8 @@ async function openBusy({ broker, destination, count }) {
   const clients = [];
   const dueOf = [];
   let times = null;
-  let underWay = 0;
+  /** Frames that are waited for. */
+  const progress = { underWay: 0 };
   const record = (what, due) => {
     times?.[what].recordValue(Math.max(1, Math.round((performance.now() - due) * 1000)));
   };
@@ -240,11 +241,11 @@ async function openBusy({ broker, destination, count }) {
     client.onMessage = (ack, frame) => {
       acknowledge(ack);
       record('message', dueOf[Number(frame.slice(frame.indexOf('\n\n') + 2).trim())]);
-      underWay -= 1;
+      progress.underWay -= 1;
     };
     client.onReceipt = (id) => {
       record('receipt', dueOf[Number(id)]);
-      underWay -= 1;
+      progress.underWay -= 1;
     };
     clients.push(client);
   }
@@ -257,14 +258,14 @@ async function openBusy({ broker, destination, count }) {
       while (performance.now() < due) await sleep(Math.max(0, due - performance.now()));
       const number = dueOf.push(due) - 1;
       const body = String(number).padEnd(200);
-      underWay += 2;
+      progress.underWay += 2;
       clients[number % count].write(
         `SEND\ndestination:${destination}\nreceipt:${number}\ncontent-length:200\n\n${body}\0`,
       );
     }
     const deadline = performance.now() + 30_000;
-    while (underWay > 0) {
-      if (performance.now() > deadline) throw new Error(`${underWay} frames have not come`);
+    while (progress.underWay > 0) {
+      if (performance.now() > deadline) throw new Error(`${progress.underWay} frames have not come`);
       await sleep(5);
     }
     times = null;

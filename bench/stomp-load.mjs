@@ -58,10 +58,11 @@ function cpuMs() {
   return (user + system) / 1000;
 }
 
-process.on('message', async ({ order, ...details }) => {
-  try {
-    process.send({ answer: (await orders[order](details)) ?? {} });
-  } catch (error) {
-    process.send({ error: String(error) });
-  }
+process.on('message', ({ order, ...details }) => {
+  Promise.resolve()
+    .then(() => orders[order](details))
+    .then(
+      (answer) => process.send({ answer: answer ?? {} }),
+      (error) => process.send({ error: String(error) }),
+    );
 });

@@ -49,6 +49,7 @@ const [PRODUCERS, CONSUMERS, BYTES, PREFETCH] = [
   options.bytes,
   options.prefetch,
 ].map(Number);
+const FSYNC = String(options.fsync);
 const WINDOWS = options.windows.split(',').map(Number);
 const ONLY = options.profile ? ['towpath'] : options.only.split(',');
 
@@ -142,7 +143,7 @@ async function slice(contestant, window, ms) {
 async function startTowpath() {
   const server = await startEmbeddedPostgres({
     dataDirectory: path.join(folder, 'server'),
-    settings: { fsync: options.fsync, max_wal_size: '8GB', track_functions: options.profile ? 'all' : 'none' },
+    settings: { fsync: FSYNC, max_wal_size: '8GB', track_functions: options.profile ? 'all' : 'none' },
   });
   const profile = ['--cpu-prof', `--cpu-prof-dir=${path.join(folder, 'profile')}`];
   const pod = await startPodProcess({
@@ -154,7 +155,7 @@ async function startTowpath() {
     throw error;
   });
   const { apiKey, compartmentId, stompLogin: login, stompPasscode: passcode } = pod.credentials;
-  say(`PostgreSQL 18 embedded, fsync ${options.fsync}`);
+  say(`PostgreSQL 18 embedded, fsync ${FSYNC}`);
   return {
     async contestant() {
       const agent = new Agent();

@@ -62,26 +62,29 @@ describe('the examples of STOMP clients', () => {
   for (const [name, { needs, output }] of Object.entries(RUNNERS)) {
     const interpreter = needs();
     // As they stand there, but for the port and for where the data directory is.
-    (interpreter === null ? it.skip : it)(name, async () => {
-      const code = marked(name, PAGE)
-        .replaceAll('.towpath/', `${pods.dataDirectory}/`)
-        .replaceAll('61613', `${pod.stompPort}`);
-      const file = path.join(folder, name);
-      writeFileSync(file, code);
-      const args = name.endsWith('.mjs')
-        ? ['--input-type=module', '-e', code]
-        : name.endsWith('.java')
-          ? ['-cp', path.join(JARS, '*'), file]
-          : [file];
-      const { stdout, stderr } = await promisify(execFile)(interpreter ?? '', args, { cwd: ROOT, timeout: 150_000 });
-      // A message may overtake its receipt.
-      expect({ lines: stdout.split('\n').toSorted(), stderr }).toEqual({
-        lines: output.split('\n').toSorted(),
-        stderr: '',
+    const describeIt = interpreter === null ? describe.skip : describe;
+    describeIt(name, () => {
+      it('sends, receives and acknowledges', async () => {
+        const code = marked(name, PAGE)
+          .replaceAll('.towpath/', `${pods.dataDirectory}/`)
+          .replaceAll('61613', `${pod.stompPort}`);
+        const file = path.join(folder, name);
+        writeFileSync(file, code);
+        const args = name.endsWith('.mjs')
+          ? ['--input-type=module', '-e', code]
+          : name.endsWith('.java')
+            ? ['-cp', path.join(JARS, '*'), file]
+            : [file];
+        const { stdout, stderr } = await promisify(execFile)(interpreter ?? '', args, { cwd: ROOT, timeout: 150_000 });
+        // A message may overtake its receipt.
+        expect({ lines: stdout.split('\n').toSorted(), stderr }).toEqual({
+          lines: output.split('\n').toSorted(),
+          stderr: '',
+        });
+        const { json } = await rest.call({ path: '/queues?displayName=orders' });
+        const [queue] = (json as { items: { id: string }[] }).items;
+        expect(await rest.get(queue!.id)).toEqual([]);
       });
-      const { json } = await rest.call({ path: '/queues?displayName=orders' });
-      const [queue] = (json as { items: { id: string }[] }).items;
-      expect(await rest.get(queue!.id)).toEqual([]);
     });
   }
 });
