@@ -7,11 +7,11 @@
 //   BENCH_CLIENTS=16 BENCH_ROUNDS=9 BENCH_SLICE_MS=1000 BENCH_BYTES=2000 …
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { Database } from '../dist/database/database.js';
+import { openRawClient } from './raw-client.mjs';
 import { machine, median, percentile, say } from './support.mjs';
 
 const CLIENTS = Number(process.env.BENCH_CLIENTS ?? 64);
@@ -132,7 +132,9 @@ async function startSide(merging) {
   });
   const { port } = new URL(await started(child));
   const { apiKey, compartmentId } = JSON.parse(await readFile(path.join(data, 'credentials.json'), 'utf8'));
-  const clients = Array.from({ length: CLIENTS }, () => openClient(Number(port), apiKey));
+  const clients = Array.from({ length: CLIENTS }, () =>
+    openRawClient(Number(port), { authorization: `Bearer ${apiKey}` }),
+  );
   const [client] = clients;
   return {
     merging,
@@ -178,47 +180,4 @@ function started(child) {
     });
     child.once('exit', () => reject(new Error(`the pod did not start:\n${output}`)));
   });
-}
-
-/** One connection with one request at a time, and as little work of its own as it can have. */
-function openClient(port, apiKey) {
-  let socket = null;
-  let received = Buffer.alloc(0);
-  let settle = null;
-  const open = () => {
-    const opened = connect({ port, host: '127.0.0.1', noDelay: true });
-    opened.on('data', (chunk) => {
-      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
-      const end = received.indexOf('\r\n\r\n');
-      if (end < 0) return;
-      const head = received.toString('latin1', 0, end);
-      const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
-      if (received.length < end + 4 + length) return;
-      const text = received.toString('utf8', end + 4, end + 4 + length);
-      received = Buffer.alloc(0);
-      // What comes without a request tells that the connection was idle for too long.
-      settle?.(Number(head.slice(9, 12)), text);
-      settle = null;
-    });
-    opened.on('error', () => undefined);
-    opened.on('close', () => {
-      if (socket === opened) socket = null;
-      settle?.(0, 'the connection was closed');
-    });
-    return opened;
-  };
-  const client = (method, target, body = '') =>
-    new Promise((resolve, reject) => {
-      socket ??= open();
-      settle = (status, text) => {
-        if (status >= 200 && status < 300) resolve(text.startsWith('{') ? JSON.parse(text) : text);
-        else reject(new Error(`${method} ${target}: ${status} ${text}`));
-      };
-      const type = body === '' ? '' : 'content-type: application/json\r\n';
-      socket.write(
-        `${method} ${target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${apiKey}\r\n${type}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-      );
-    });
-  client.close = () => socket?.destroy();
-  return client;
 }

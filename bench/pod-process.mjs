@@ -1,10 +1,13 @@
 // A pod in a process of its own, for benchmarks that measure whole requests: what it costs the processor, and a client for it.
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import path from 'node:path';
+import { processorMsOf } from './processor-time.mjs';
+
+/** Options of Node for pods, such as --cpu-prof. */
+const NODE_OPTIONS = (process.env.BENCH_NODE_OPTIONS ?? '').split(' ').filter((option) => option !== '');
 
 /** The program, as it is deployed. */
 export const MAIN = path.resolve(import.meta.dirname, '../dist/main.js');
@@ -24,7 +27,7 @@ export async function startPodProcess({
   nodeOptions = [],
 }) {
   const stompPort = await freePort();
-  const child = spawn(process.execPath, [...nodeOptions, script], {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, ...nodeOptions, script], {
     env: {
       TOWPATH_LOG_LEVEL: 'silent',
       // Other work on the machine must not end the run.
@@ -53,41 +56,13 @@ export async function startPodProcess({
     stompPort,
     credentials,
     processId: child.pid,
-    cpuMs: () => cpuMsOf(child.pid),
+    /** What it has taken of the processors so far. */
+    cpuMs: () => processorMsOf(child.pid),
     stop: async () => {
       child.kill('SIGTERM');
       if (child.exitCode === null && child.signalCode === null) await new Promise((end) => child.once('exit', end));
     },
   };
-}
-
-/** What a process has taken of the processors so far: other work on the machine does not change it. Linux, ticks of 10 ms. */
-export function cpuMsOf(processId) {
-  if (process.platform !== 'linux') return NaN;
-  const [user, system] = statOf(processId).slice(11, 13);
-  return (Number(user) + Number(system)) * 10;
-}
-
-/** The same of a process, those that it has started, and those of them that have ended. */
-export function cpuMsOfFamily(processId) {
-  if (process.platform !== 'linux') return NaN;
-  const [user, system] = statOf(processId).slice(13, 15);
-  let sum = cpuMsOf(processId) + (Number(user) + Number(system)) * 10;
-  for (const name of readdirSync('/proc')) {
-    try {
-      if (/^\d+$/.test(name) && Number(statOf(name)[1]) === processId) sum += cpuMsOf(name);
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-  return sum;
-}
-
-/** The fields of /proc/…/stat after the name. */
-function statOf(processId) {
-  return readFileSync(`/proc/${processId}/stat`, 'utf8')
-    .replace(/^.*\) /s, '')
-    .split(' ');
 }
 
 /** One that was free a moment ago: a pod does not tell which one it was given. */

@@ -21,7 +21,8 @@ import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { timesByFile } from './cpu-profile.mjs';
-import { bearer, cpuMsOf, cpuMsOfFamily, send, startPodProcess } from './pod-process.mjs';
+import { bearer, send, startPodProcess } from './pod-process.mjs';
+import { processorMsOf, serverProcessorMs } from './processor-time.mjs';
 import { StompClient } from './stomp-client.mjs';
 import { machine, median, say } from './support.mjs';
 
@@ -168,7 +169,7 @@ async function startTowpath() {
         broker: { host: '127.0.0.1', port: pod.stompPort, login, passcode },
         send: { destination: queue.id },
         subscribe: { destination: queue.id },
-        cpuMs: () => ({ broker: pod.cpuMs(), database: cpuMsOfFamily(server.processId) }),
+        cpuMs: () => ({ broker: pod.cpuMs(), database: serverProcessorMs(server.processId) }),
       };
     },
     async stop() {
@@ -207,7 +208,7 @@ async function rabbitmqs() {
       broker,
       send: { destination, headers: `persistent:true\n${headers}` },
       subscribe: { destination, headers },
-      cpuMs: () => ({ broker: processId === undefined ? NaN : cpuMsOf(processId), database: NaN }),
+      cpuMs: () => ({ broker: processId === undefined ? NaN : processorMsOf(processId), database: NaN }),
     };
   });
 }

@@ -119,20 +119,16 @@ const PUT_ONCE: Statement = {
   text: `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds", is_repeat as "isRepeat"
     from towpath.put_sealed_messages_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 };
+const DELIVERED = `id, receipt_number as "receiptNumber", channel_id as "channelId", key_id as "keyId", body as content, properties,
+    delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
+    extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"`;
 const GET: Statement = {
   name: 'get_messages',
-  text: `select id, receipt_number as "receiptNumber", channel_id as "channelId", key_id as "keyId", body as content, properties,
-    delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
-    extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"
-    from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  text: `select ${DELIVERED} from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 };
 const GET_FOR_MANY: Statement = {
   name: 'get_messages_for_many',
-  text: `select request - 1 as share, (message).id, (message).receipt_number as "receiptNumber", (message).channel_id as "channelId",
-    (message).key_id as "keyId", (message).body as content, (message).properties, (message).delivery_count as "deliveryCount",
-    (message).created_at as "createdAt", (message).visible_after as "visibleAfter", (message).expire_after as "expireAfter",
-    extract(epoch from (message).visible_after - (message).delivered_at)::float8 * 1000 as "hiddenForMs"
-    from towpath.get_messages_for_many($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  text: `select ${DELIVERED}, size_in_bytes as "sizeInBytes" from towpath.get_messages_for_many($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 };
 const NEXT: Statement = {
   name: 'next_visible_after',
@@ -258,11 +254,11 @@ export class MessageFunctions {
     ]);
   }
 
-  /** For several requests at once; of each message the index of the share that it is for, null where it fits into none. */
+  /** For several requests at once: what share-out.ts shares out. */
   async getForMany(
     request: Omit<GetRequest, keyof GetShare>,
     shares: readonly GetShare[],
-  ): Promise<(DeliveredMessage & { readonly share: number | null })[]> {
+  ): Promise<(DeliveredMessage & { readonly sizeInBytes: number })[]> {
     return this.database.run(GET_FOR_MANY, [
       ...key(request),
       request.channelId,

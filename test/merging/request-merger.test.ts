@@ -21,7 +21,9 @@ interface Statement {
 function setUp({
   bounds = {},
   ...options
-}: Partial<Options> & { bounds?: { merging?: boolean; requests?: number; bytes?: number; waitMs?: number } } = {}) {
+}: Partial<Options> & {
+  bounds?: { merging?: boolean; requests?: number; bytes?: number; waitMs?: number; backlog?: () => number };
+} = {}) {
   const statements: Statement[] = [];
   const counts = new MergeCounts();
   const merger = new RequestMerger<string, string>(
@@ -43,6 +45,7 @@ function setUp({
       maxWaitingRequests: bounds.requests ?? 1000,
       maxWaitingBytes: bounds.bytes ?? 100_000,
       databaseWaitMs: bounds.waitMs ?? 60_000,
+      backlog: bounds.backlog ?? (() => 0),
     },
     counts,
   );
@@ -85,6 +88,30 @@ describe('merging', () => {
     statements[0]!.answer();
     statements[2]!.answer();
     expect(await Promise.all(answers)).toEqual(['A', 'B', 'C', 'D']);
+  });
+
+  it('lets what has come and not begun begin first, of the same caller, for a while', async () => {
+    const callers = new AsyncLocalStorage<string>();
+    const backlogs = new Map([['busy', 1]]);
+    const { statements, sent, submit } = setUp({
+      bounds: { backlog: () => backlogs.get(callers.getStore() ?? '') ?? 0 },
+    });
+    const busy = [callers.run('busy', () => submit('a'))];
+    const quiet = callers.run('quiet', () => submit('x', 'other'));
+    await turn();
+    expect(sent()).toEqual([['x']]);
+    busy.push(callers.run('busy', () => submit('b')));
+    backlogs.set('busy', 0);
+    await turn();
+    await turn();
+    expect(sent()).toEqual([['x'], ['a', 'b']]);
+    // However many of them there are: it is sent all the same.
+    backlogs.set('busy', 1);
+    busy.push(callers.run('busy', () => submit('c')));
+    while (statements.length < 3) await turn();
+    expect(sent()[2]).toEqual(['c']);
+    for (const { answer } of statements) answer();
+    expect(await Promise.all([quiet, ...busy])).toEqual(['X', 'A', 'B', 'C']);
   });
 
   it('keeps keys apart', async () => {

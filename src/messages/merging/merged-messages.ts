@@ -13,10 +13,13 @@ import {
 } from '../../database/message-functions.js';
 import type { Queue } from '../../database/queue-functions.js';
 import { SealedMessages } from '../../encryption/sealed-messages.js';
+import { FairTurns } from '../../fairness/fair-turns.js';
+import { currentLane } from '../../fairness/lane.js';
 import { ChannelTurns } from '../channel-turns.js';
 import { WakeUps } from '../waiting/wake-ups.js';
 import { MergeCounts, type MergeKind } from './merge-counts.js';
 import { RequestMerger, type MergeBounds } from './request-merger.js';
+import { shareOut } from './share-out.js';
 
 /** Of one statement. Beyond this many messages a commit is a small part of its cost. */
 const MOST_ENTRIES = 500;
@@ -65,8 +68,10 @@ export class MergedMessages {
     private readonly turns: ChannelTurns,
     private readonly wakeUps: WakeUps,
     counts: MergeCounts,
+    fairTurns: FairTurns,
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
   ) {
+    const bounds = { ...configuration, backlog: (): number => fairTurns.waitingIn(currentLane() ?? '') };
     this.puts = new RequestMerger(
       {
         kind: 'put',
@@ -75,7 +80,7 @@ export class MergedMessages {
         holdsBytes: true,
         run: (puts) => this.sendPuts(puts),
       },
-      configuration,
+      bounds,
       counts,
     );
     this.gets = new RequestMerger(
@@ -87,21 +92,11 @@ export class MergedMessages {
         run: (gets) => this.sendGets(gets),
         unwanted: ({ signal }) => (signal.aborted ? [] : null),
       },
-      configuration,
+      bounds,
       counts,
     );
-    this.updates = mergerOfReceipts(
-      'update',
-      (range, entries) => functions.update(range, entries),
-      configuration,
-      counts,
-    );
-    this.deletes = mergerOfReceipts(
-      'delete',
-      (range, entries) => functions.delete(range, entries),
-      configuration,
-      counts,
-    );
+    this.updates = mergerOfReceipts('update', (range, entries) => functions.update(range, entries), bounds, counts);
+    this.deletes = mergerOfReceipts('delete', (range, entries) => functions.delete(range, entries), bounds, counts);
   }
 
   /** Seals and stores messages, all or none. For those that cannot be repeats. */
@@ -155,9 +150,7 @@ export class MergedMessages {
     }
     const delivered = await this.functions.getForMany(request, gets);
     this.servedUpTo(request, delivered.at(-1));
-    const answers = gets.map((): DeliveredMessage[] => []);
-    const left: DeliveredMessage[] = [];
-    for (const message of delivered) (answers[message.share ?? -1] ?? left).push(message);
+    const { answers, left } = shareOut(delivered, gets);
     if (left.length > 0) this.release(request, left);
     return answers;
   }

@@ -12,6 +12,7 @@ import type { MergeCounts, MergeKind } from './merge-counts.js';
  *
  *   idle      nothing waits and nothing is under way; the lane is forgotten
  *   gathering something waits, and is sent at the end of this turn of the event loop, or when a statement ends
+ *             (a pod that has more requests than it can begin lets those of the same caller begin first, for MOST_WAIT_MS)
  *   full      IN_FLIGHT statements are under way; who comes waits, at most as many as the bounds allow
  *
  * What becomes of a request is what would have become of it alone:
@@ -24,6 +25,8 @@ import type { MergeCounts, MergeKind } from './merge-counts.js';
 
 /** Two statements of a lane at a time: one is at the server's disk while the other is on its way. */
 const IN_FLIGHT = 2;
+/** How long a request waits, at most, for those of the same caller that have come and not begun. */
+const MOST_WAIT_MS = 10;
 const RETRY_AFTER_SECONDS = 1;
 
 /** The request was not sent, because too many wait: a pod does not let them grow without end. */
@@ -52,6 +55,8 @@ export interface MergeBounds {
   readonly maxWaitingRequests: number;
   /** What they may hold. */
   readonly maxWaitingBytes: number;
+  /** How many requests of this one's caller have come and not begun, because it is not their turn. In the context of the request. */
+  readonly backlog: () => number;
   /** How long a statement waits for a connection, and so a request for a database that is away. */
   readonly databaseWaitMs: number;
 }
@@ -140,8 +145,15 @@ export class RequestMerger<Request, Answer> {
     lane.isScheduled = true;
     setImmediate(() => {
       lane.isScheduled = false;
-      this.start(lane);
+      if (this.isWorthWaiting(lane)) this.schedule(lane);
+      else this.start(lane);
     });
+  }
+
+  /** What has come and not begun may want the same statement, and begins in the next turns. */
+  private isWorthWaiting({ waiting: [first] }: Lane<Request, Answer>): boolean {
+    if (first === undefined || performance.now() - first.since > MOST_WAIT_MS) return false;
+    return first.within(() => this.bounds.backlog()) > 0;
   }
 
   private start(lane: Lane<Request, Answer>): void {
@@ -155,7 +167,8 @@ export class RequestMerger<Request, Answer> {
         .within(() => this.send(lane, batch))
         .finally(() => {
           lane.inFlight -= 1;
-          this.start(lane);
+          if (this.isWorthWaiting(lane)) this.schedule(lane);
+          else this.start(lane);
         });
     }
     if (lane.inFlight === 0 && lane.waiting.length === 0 && !lane.isScheduled) this.lanes.delete(lane.key);
