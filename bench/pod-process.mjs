@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
+import { createServer } from 'node:net';
 import path from 'node:path';
 import { processorMsOf } from './processor-time.mjs';
 
@@ -14,11 +15,19 @@ export const API = '/20210201';
 export const bearer = (token) => ({ authorization: `Bearer ${token}`, 'content-type': 'application/json' });
 
 /**
- * Starts `script` (MAIN, or one that prints the same banner) on a database, with its files in `dataDirectory`. Resolves when it
- * serves: `endpoint`, `credentials` (null where it made none), `cpuMs`, `kill`, `stop`.
+ * Starts `script` (MAIN, or one that prints the same banner) on a database, with its files in `dataDirectory`, and with
+ * `nodeOptions`. Resolves when it serves: `endpoint`, `stompPort`, `credentials` (null where it made none), `processId`,
+ * `cpuMs`, `stop`.
  */
-export async function startPodProcess({ script = MAIN, databaseUrl, dataDirectory, environment = {} }) {
-  const child = spawn(process.execPath, [...NODE_OPTIONS, script], {
+export async function startPodProcess({
+  script = MAIN,
+  databaseUrl,
+  dataDirectory,
+  environment = {},
+  nodeOptions = [],
+}) {
+  const stompPort = await freePort();
+  const child = spawn(process.execPath, [...NODE_OPTIONS, ...nodeOptions, script], {
     env: {
       TOWPATH_LOG_LEVEL: 'silent',
       // Other work on the machine must not end the run.
@@ -27,7 +36,7 @@ export async function startPodProcess({ script = MAIN, databaseUrl, dataDirector
       DATABASE_URL: databaseUrl,
       TOWPATH_DATA_DIR: dataDirectory,
       TOWPATH_PORT: '0',
-      TOWPATH_STOMP_PORT: '0',
+      TOWPATH_STOMP_PORT: String(stompPort),
       ...environment,
     },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -44,7 +53,9 @@ export async function startPodProcess({ script = MAIN, databaseUrl, dataDirector
   const credentials = await readFile(path.join(dataDirectory, 'credentials.json'), 'utf8').then(JSON.parse, () => null);
   return {
     endpoint: new URL(url),
+    stompPort,
     credentials,
+    processId: child.pid,
     /** What it has taken of the processors so far. */
     cpuMs: () => processorMsOf(child.pid),
     stop: async () => {
@@ -52,6 +63,15 @@ export async function startPodProcess({ script = MAIN, databaseUrl, dataDirector
       if (child.exitCode === null && child.signalCode === null) await new Promise((end) => child.once('exit', end));
     },
   };
+}
+
+/** One that was free a moment ago: a pod does not tell which one it was given. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 /** One request over `agent`: status and text. `target` is without the version of the API. */

@@ -56,7 +56,6 @@ export class Outbox {
   /** Writes MESSAGE frames. `hold` is for their memory until all of them are sent. */
   writeMessages(messages: readonly MessageToSend[], hold: Hold): void {
     const start = performance.now();
-    let unsent = messages.length;
     // A message without a body is not nothing.
     hold.set(messages.reduce((sum, { body }) => sum + body.length + 1, 0));
     hold.arrives({
@@ -64,15 +63,13 @@ export class Outbox {
       cut: () => this.connection.destroy(),
     });
     this.holds.add(hold);
-    this.connection.together(() => {
-      for (const { headers, body, sent } of messages) {
-        this.write('MESSAGE', headers, body, () => {
-          unsent -= 1;
-          if (unsent === 0) this.release(hold);
-          sent?.();
-        });
-      }
-    });
+    const last = messages.at(-1);
+    for (const message of messages) {
+      const { headers, body, sent } = message;
+      // They are sent in their order, so with the last one all are.
+      const done = message === last ? (): void => this.release(hold, sent) : sent;
+      this.write('MESSAGE', headers, body, done);
+    }
   }
 
   /** The connection is gone, and what waited with it. */
@@ -87,8 +84,9 @@ export class Outbox {
     this.connection.write(bytes, sent);
   }
 
-  private release(hold: Hold): void {
+  private release(hold: Hold, then?: () => void): void {
     this.holds.delete(hold);
     hold.release();
+    then?.();
   }
 }

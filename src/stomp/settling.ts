@@ -55,6 +55,7 @@ export function settle(session: Session, frame: Frame, named: HeldDelivery, visi
     return;
   }
   session.deliveries.settling(deliveries);
+  subscription.leave(deliveries);
   session.settlements.add({
     caller: session.callerOf(visibleInSeconds === null ? 'ACK' : 'NACK'),
     subscription,
@@ -77,6 +78,7 @@ export function settle(session: Session, frame: Frame, named: HeldDelivery, visi
 export function settleSent(session: Session, delivery: HeldDelivery): void {
   const { subscription } = delivery;
   session.deliveries.settling([delivery]);
+  subscription.leave([delivery]);
   session.settlements.add({
     caller: session.callerOf('ACK'),
     subscription,

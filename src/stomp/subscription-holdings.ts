@@ -20,6 +20,8 @@ export interface HoldingTasks {
  */
 export class SubscriptionHoldings {
   private readonly held = new Set<HeldDelivery>();
+  /** Acknowledged or refused, and not carried out yet. */
+  private readonly leaving = new Set<HeldDelivery>();
   private readonly lapsed = new Set<HeldDelivery>();
   private timer: NodeJS.Timeout | undefined;
   private isEnded = false;
@@ -30,8 +32,18 @@ export class SubscriptionHoldings {
     private readonly tasks: HoldingTasks,
   ) {}
 
+  /** What is not settled yet. */
   get size(): number {
-    return this.held.size;
+    return this.held.size + this.leaving.size;
+  }
+
+  /**
+   * For how many more messages there is room: what is being settled takes none, but of that there may be as much again at
+   * most, or a slow database would be given ever more to delete.
+   */
+  get credit(): number {
+    const { prefetch } = this.options;
+    return Math.min(prefetch, 2 * prefetch - this.leaving.size) - this.held.size;
   }
 
   add(deliveries: readonly HeldDelivery[]): void {
@@ -50,6 +62,11 @@ export class SubscriptionHoldings {
     return before;
   }
 
+  /** An ACK or NACK of them is being carried out. */
+  leave(deliveries: readonly HeldDelivery[]): void {
+    for (const delivery of deliveries) if (this.held.delete(delivery)) this.leaving.add(delivery);
+  }
+
   /** They are acknowledged, or given back. */
   remove(deliveries: readonly HeldDelivery[]): void {
     for (const delivery of deliveries) {
@@ -66,14 +83,14 @@ export class SubscriptionHoldings {
 
   /** Forgets all, and returns what was held. */
   clear(): HeldDelivery[] {
-    const left = [...this.held];
+    const left = [...this.held, ...this.leaving];
     for (const delivery of left) this.drop(delivery);
     this.lapsed.clear();
     return left;
   }
 
   private drop(delivery: HeldDelivery): void {
-    if (this.held.delete(delivery)) this.services.figures.unacknowledged -= 1;
+    if (this.held.delete(delivery) || this.leaving.delete(delivery)) this.services.figures.unacknowledged -= 1;
   }
 
   /** One timer for the earliest timeout of what is held, or for prolonging it. */

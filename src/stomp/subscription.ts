@@ -28,7 +28,8 @@ const LAST_RETRY_MS = 5000;
 
 /**
  * A subscription: a loop of gets that wait as long polls do, each for at most as many messages as there is credit for. Its
- * credit is the prefetch less what it holds.
+ * credit is the prefetch less what it holds; what was acknowledged counts no more, so that the next get need not wait for its
+ * deletion.
  */
 export class Subscription {
   /** How many messages it was given. */
@@ -77,6 +78,12 @@ export class Subscription {
     return this.options.ack === 'client' ? this.holdings.upTo(named) : [named];
   }
 
+  /** An ACK or NACK of them is being carried out, outside of a transaction: there may be credit for others. */
+  leave(deliveries: readonly HeldDelivery[]): void {
+    this.holdings.leave(deliveries);
+    this.wake();
+  }
+
   /** They are acknowledged, or given back: there is credit for others. */
   settled(deliveries: readonly HeldDelivery[]): void {
     this.holdings.remove(deliveries);
@@ -102,7 +109,7 @@ export class Subscription {
   private async run(): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!this.isEnded) {
-      const credit = this.options.prefetch - this.holdings.size;
+      const { credit } = this.holdings;
       if (credit <= 0 || !this.tasks.hasOutputRoom()) {
         await this.untilWoken();
         continue;

@@ -22,10 +22,10 @@ export const documents: readonly Document[] = [
     .map((name) => `docs/${name}`),
 ].map((file) => ({ file, text: readText(file) }));
 
-/** What follows the comment `<!-- test: name -->` in the README: a code block without its fences, or a table. */
-export function marked(name: string): string {
-  const [, after] = readText('README.md').split(`<!-- test: ${name} -->\n`);
-  if (after === undefined) throw new Error(`the README has nothing marked "${name}"`);
+/** What follows the comment `<!-- test: name -->` in the README, or another page: a code block without its fences, or a table. */
+export function marked(name: string, file = 'README.md'): string {
+  const [, after] = readText(file).split(`<!-- test: ${name} -->\n`);
+  if (after === undefined) throw new Error(`${file} has nothing marked "${name}"`);
   const code = /^\n```\w+\n([\s\S]*?)\n```\n/.exec(after)?.[1];
   const table = /^\n((?:\|.*\n)+)/.exec(after)?.[1];
   const found = code ?? table;

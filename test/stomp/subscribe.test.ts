@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 import type { Pod } from '../../src/app.js';
 import type { Frame } from '../../src/stomp/codec/frame.js';
 import { MemoryBudget } from '../../src/memory/memory-budget.js';
@@ -141,6 +142,36 @@ describe('SUBSCRIBE', () => {
       await client.ask('ACK', { id: message.headers.get('ack')! });
     }
     expect(seen.toSorted()).toEqual(Array.from({ length: 30 }, (_, n) => `${n}`).toSorted());
+    await untilGone(queueId);
+  });
+
+  it('delivers the next messages while those that were acknowledged are being deleted, as many again at most', async () => {
+    const queueId = await newQueue();
+    await rest.put(queueId, 'one', 'two', 'three');
+    const client = await stomp.client();
+    client.write('SUBSCRIBE', { id: '1', destination: queueId, 'prefetch-count': '1', ...INDIVIDUAL });
+    const first = await client.take('MESSAGE');
+    const blocker = new pg.Client({ connectionString: pods.test.url });
+    await blocker.connect();
+    try {
+      await blocker.query('begin');
+      await blocker.query('select from towpath.message where id = $1 for update', [
+        first.headers.get('oci-message-id'),
+      ]);
+      client.write('ACK', { id: first.headers.get('ack')!, receipt: 'first' });
+      const second = await client.take('MESSAGE');
+      client.write('ACK', { id: second.headers.get('ack')!, receipt: 'second' });
+      // It is answered when the ACK before it was read.
+      await client.ask('BEGIN', { transaction: 't' });
+      expect(await countOf(queueId)).toMatchObject({ inFlightMessages: 2, visibleMessages: 1 });
+      expect(client.frames).toEqual([]);
+    } finally {
+      await blocker.end();
+    }
+    await client.take('RECEIPT', { 'receipt-id': 'second' });
+    const third = await client.take('MESSAGE');
+    expect(third.body.toString()).toBe('three');
+    await client.ask('ACK', { id: third.headers.get('ack')! });
     await untilGone(queueId);
   });
 

@@ -46,12 +46,34 @@ const REPLACEMENT = '\uFFFD';
  */
 export function escaped(version: '1.1' | '1.2', text: string): string {
   if (!NOT_PLAIN.test(text)) return text;
-  const result = text
-    .replaceAll('\\', '\\\\')
-    .replaceAll('\n', '\\n')
-    .replaceAll(':', '\\c')
-    .replaceAll('\0', REPLACEMENT);
-  return version === '1.2' ? result.replaceAll('\r', '\\r') : result;
+  let result = '';
+  let from = 0;
+  // Once, whatever there is to escape: points in time, which every MESSAGE has, have colons.
+  for (let at = 0; at < text.length; at += 1) {
+    const replacement = replacementOf(text.charCodeAt(at), version);
+    if (replacement === null) continue;
+    result += text.slice(from, at) + replacement;
+    from = at + 1;
+  }
+  return result + text.slice(from);
+}
+
+/** Null: it stays as it is. */
+function replacementOf(code: number, version: '1.1' | '1.2'): string | null {
+  switch (code) {
+    case 0:
+      return REPLACEMENT;
+    case 10:
+      return '\\n';
+    case 13:
+      return version === '1.2' ? '\\r' : null;
+    case 58:
+      return '\\c';
+    case 92:
+      return '\\\\';
+    default:
+      return null;
+  }
 }
 
 /**

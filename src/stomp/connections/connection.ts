@@ -20,8 +20,6 @@ export interface Connection {
   listen(listener: ConnectionListener): void;
   /** Writes one frame, or a heart-beat. Never refuses: whoever writes looks at `unsentBytes` before. */
   write(frame: Buffer, sent?: () => void): void;
-  /** Does so with fewer packets for all that `write` writes. */
-  together(write: () => void): void;
   /** Nothing is told of what the other side sends until `resume`. */
   pause(): void;
   resume(): void;

@@ -7,6 +7,7 @@ const PROBE_PEER_MS = 15_000;
 /** STOMP over TCP, or over TLS on it. */
 export class TcpConnection implements Connection {
   readonly peerAddress: string;
+  private isGathering = false;
 
   constructor(
     private readonly socket: Socket,
@@ -37,14 +38,18 @@ export class TcpConnection implements Connection {
     this.socket.resume();
   }
 
+  /** What is written in one turn of the event loop, such as the receipts of one statement, goes to the kernel by one call. */
   write(frame: Buffer, sent?: () => void): void {
-    if (this.socket.writable) this.socket.write(frame, sent === undefined ? undefined : () => sent());
-  }
-
-  together(write: () => void): void {
-    this.socket.cork();
-    write();
-    this.socket.uncork();
+    if (!this.socket.writable) return;
+    if (!this.isGathering) {
+      this.isGathering = true;
+      this.socket.cork();
+      process.nextTick(() => {
+        this.isGathering = false;
+        this.socket.uncork();
+      });
+    }
+    this.socket.write(frame, sent === undefined ? undefined : () => sent());
   }
 
   pause(): void {

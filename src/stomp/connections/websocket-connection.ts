@@ -46,10 +46,6 @@ export class WebSocketConnection implements Connection {
     });
   }
 
-  together(write: () => void): void {
-    write();
-  }
-
   pause(): void {
     this.socket.pause();
   }
