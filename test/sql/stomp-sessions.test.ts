@@ -209,7 +209,7 @@ describe('list_stomp_sessions', () => {
     expect(await list()).toEqual(newestFirst);
     const paged: string[] = [];
     for (let before: string | null = null; ;) {
-      const index = before === null ? -1 : ids.indexOf(before);
+      const index = before === null ? -1 : ids.findIndex((id) => id === before);
       const page: string[] = await list({
         max_sessions: 2,
         before_time: before === null ? null : at(index),
