@@ -13,6 +13,8 @@ import { expectFailure, stompClients, type RawClient, type StompClients } from '
 
 type Shown = Record<string, unknown> & { readonly id: string };
 
+const idOf = (session: { headers: ReadonlyMap<string, string> }): string => session.headers.get('session') ?? '';
+
 describe('what operators see of STOMP', () => {
   let pods: TestPods;
   let first: Pod;
@@ -45,7 +47,6 @@ describe('what operators see of STOMP', () => {
     if (status !== 200) throw new Error(text);
     return json!['items'] as Shown[];
   };
-  const idOf = (session: { headers: ReadonlyMap<string, string> }): string => session.headers.get('session') ?? '';
   const disconnect = (id: string, body: object = {}, by = rest): Promise<Answer> =>
     by.call({ method: 'POST', path: `/stompSessions/${id}/actions/disconnect`, body });
 
@@ -229,7 +230,7 @@ describe('what operators see of STOMP', () => {
       expect((await disconnect(id, { timeoutInSeconds: 0 })).json).toEqual({ hasEnded: false });
       await expectFailure(client, 'ServiceUnavailable');
     } finally {
-      for (const listener of listeners) events.on('message', listener as () => void);
+      for (const listener of listeners) events.on('message', listener);
     }
   });
 
