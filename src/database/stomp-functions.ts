@@ -126,7 +126,7 @@ const SUBSCRIPTIONS = {
 };
 const DISCONNECT = {
   name: 'disconnect_stomp_session',
-  text: 'select towpath.disconnect_stomp_session($2, $3, towpath.as_caller($4, $1))',
+  text: 'select towpath.disconnect_stomp_session($2, $3, towpath.as_caller($4::jsonb, $1::text))',
 };
 const IS_OPEN = { name: 'stomp_session_is_open', text: 'select towpath.stomp_session_is_open($1::uuid) as "isOpen"' };
 

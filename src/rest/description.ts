@@ -43,6 +43,10 @@ const PATH_PARAMETERS: Readonly<Record<string, { readonly description: string; r
     description: 'The OCID of the work request.',
     example: 'ocid1.queueworkrequest.oc1.local.amaaaaaaexample',
   },
+  stompSessionId: {
+    description: 'The id of the STOMP session, as CONNECTED has it.',
+    example: '7c9e6679-7425-40de-944b-e07fc1f90ae7',
+  },
   policyId: { description: 'The OCID of the policy.', example: 'ocid1.policy.oc1.local.amaaaaaaexample' },
 };
 const DEAD_LETTERS =

@@ -20,16 +20,21 @@ export const listStompSessionsQuery = z.object({
 });
 export type ListStompSessionsQuery = z.infer<typeof listStompSessionsQuery>;
 
-export const disconnectStompSessionDetails = z.object({
-  reason: text(1, 200, {
-    description: 'Told to the client in the message of its ERROR frame.',
-    example: 'the queue is being moved',
-  }).optional(),
-  timeoutInSeconds: integer(0, 10, {
-    description: 'How long to wait for the end of the session; 0: the answer comes at once.',
-    default: 5,
-  }).optional(),
-});
+export const disconnectStompSessionDetails = z
+  .object({
+    reason: text(1, 200, {
+      description: 'Told to the client in the message of its ERROR frame.',
+      example: 'the queue is being moved',
+    }).optional(),
+    timeoutInSeconds: integer(0, 10, {
+      description: 'How long to wait for the end of the session; 0: the answer comes at once.',
+      default: 5,
+    }).optional(),
+  })
+  .meta({
+    id: 'DisconnectStompSessionDetails',
+    example: { reason: 'the queue is being moved', timeoutInSeconds: 0 },
+  });
 export type DisconnectStompSessionDetails = z.infer<typeof disconnectStompSessionDetails>;
 
 const time = (description: string): z.ZodString =>

@@ -83,20 +83,19 @@ export class StompSessionsService implements OnApplicationShutdown {
   ): Promise<DisconnectStompSessionResult> {
     checked(id);
     const deadline = performance.now() + timeoutInSeconds * 1000;
-    let wake: () => void = () => undefined;
-    const onEnded = (): void => wake();
+    let heard = Promise.withResolvers<void>();
+    const onEnded = (): void => heard.resolve();
     // Before it is asked for, so that its end is not missed.
     this.ended.on(id, onEnded);
     try {
       await this.functions.disconnect(caller, id, reason ?? null);
       for (;;) {
-        const { promise: heard, resolve } = Promise.withResolvers<void>();
-        wake = resolve;
+        heard = Promise.withResolvers();
         if (!(await this.functions.isOpen(id))) return { hasEnded: true };
         const left = deadline - performance.now();
         if (left <= 0) return { hasEnded: false };
-        const timer = setTimeout(resolve, Math.min(left, LOOK_EVERY_MS));
-        await heard;
+        const timer = setTimeout(heard.resolve, Math.min(left, LOOK_EVERY_MS));
+        await heard.promise;
         clearTimeout(timer);
       }
     } finally {

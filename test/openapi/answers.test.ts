@@ -6,6 +6,7 @@ import pg from 'pg';
 import { makeSigner } from '../identity/wire.js';
 import { until } from '../pods/support.js';
 import { Client, type Answer, type Call } from '../rest/support.js';
+import { plantSession } from '../support/planted-session.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { operationsOf, Validator, type Document, type NamedOperation } from './document.js';
 
@@ -223,6 +224,21 @@ describe('the answers', () => {
     }
     await expectAnswer('exportAuditEvents', 400, '/auditEvents/actions/export?limit=0');
     await expectAnswer('getStats', 404, `${queue}x/stats`);
+  });
+
+  it('are as described: of STOMP sessions', async () => {
+    const session = `/stompSessions/${await plantSession(pods)}`;
+    const disconnect = `${session}/actions/disconnect`;
+    await expectAnswer('listStompSessions', 200, '/stompSessions?limit=1');
+    await expectAnswer('listStompSessions', 400, '/stompSessions?page=x');
+    await expectAnswer('getStompSession', 200, session);
+    await expectAnswer('getStompSession', 404, '/stompSessions/x');
+    await expectAnswer('disconnectStompSession', 200, disconnect, { body: { timeoutInSeconds: 0, reason: 'x' } });
+    await expectAnswer('disconnectStompSession', 400, disconnect, { body: { timeoutInSeconds: 11 } });
+    await expectAnswer('disconnectStompSession', 404, '/stompSessions/x/actions/disconnect', { body: {} });
+    await expectAnswer('disconnectStompSession', 413, disconnect, { body: 'x'.repeat(2_000_000) });
+    const text = { body: 'x', headers: { 'content-type': 'text/plain' } };
+    await expectAnswer('disconnectStompSession', 415, disconnect, text);
   });
 
   it('are as described: of compartments, users and groups', async () => {

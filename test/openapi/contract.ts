@@ -24,6 +24,7 @@ const WORK_REQUEST = '/20210201/workRequests/{workRequestId}';
 const USER = '/20210201/users/{userId}';
 const USER_GROUP = '/20210201/groups/{groupId}';
 const COMPARTMENT = '/20210201/compartments/{compartmentId}';
+const STOMP_SESSION = '/20210201/stompSessions/{stompSessionId}';
 const POLICY = '/20210201/policies/{policyId}';
 const CHANGE = {
   requestHeaders: ['if-match'],
@@ -315,6 +316,32 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     permission: 'read audit',
   },
 
+  listStompSessions: {
+    method: 'GET',
+    path: '/20210201/stompSessions',
+    query: ['userId', 'queueId', 'podId', ...PAGE],
+    success: 200,
+    answer: 'StompSessionCollection',
+    answerHeaders: ['opc-next-page'],
+    permission: 'inspect stomp-sessions',
+  },
+  getStompSession: {
+    method: 'GET',
+    path: STOMP_SESSION,
+    success: 200,
+    answer: 'StompSession',
+    permission: 'read stomp-sessions',
+  },
+  disconnectStompSession: {
+    method: 'POST',
+    path: `${STOMP_SESSION}/actions/disconnect`,
+    body: 'DisconnectStompSessionDetails',
+    success: 200,
+    answer: 'DisconnectStompSessionResult',
+    permission: 'use stomp-sessions',
+    errors: [413, 415],
+  },
+
   // Ours: identity, which OCI has in another service.
   createCompartment: {
     method: 'POST',
@@ -557,6 +584,7 @@ export const INTEGERS: Readonly<Record<string, readonly [number, number, number?
   // Ours.
   'CreateQueueDetails.deduplicationWindowInSeconds': [0, 86_400, 300],
   'UpdateQueueDetails.deduplicationWindowInSeconds': [0, 86_400],
+  'DisconnectStompSessionDetails.timeoutInSeconds': [0, 10, 5],
   'UpdateQueueDetails.visibilityInSeconds': [1, 43_200],
   'UpdateQueueDetails.timeoutInSeconds': [0, 30],
   'UpdateQueueDetails.channelConsumptionLimit': [1, 100],
@@ -728,6 +756,25 @@ const NAMED = ['id', 'tenancyId', 'name', 'timeCreated'] as const;
 const CREDENTIAL = ['userId', 'description?', 'timeCreated', 'expiresAt?', 'lastUsedAt?'] as const;
 
 /** All fields of each body; `?` marks those that may be absent. */
+const STOMP_SESSION_FIELDS = [
+  'id',
+  'podId',
+  'userId',
+  'userName',
+  'peerAddress',
+  'transport',
+  'version',
+  'timeConnected',
+  'timeLastHeard',
+  'timeLastSent?',
+  'timeReported',
+  'subscriptionCount',
+  'unacknowledgedMessages',
+  'openTransactions',
+  'bytesReceived',
+  'bytesSent',
+];
+
 export const FIELDS: Readonly<Record<string, readonly string[]>> = {
   CreateQueueDetails: ['displayName', 'compartmentId', 'retentionInSeconds?', ...SETTINGS],
   UpdateQueueDetails: ['displayName?', ...SETTINGS],
@@ -877,6 +924,25 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'after?',
     'parameters?',
   ],
+  StompSessionCollection: ['items'],
+  StompSessionSummary: STOMP_SESSION_FIELDS,
+  StompSession: [...STOMP_SESSION_FIELDS, 'subscriptions'],
+  StompSubscription: [
+    'id',
+    'destination',
+    'queueId?',
+    'consumerGroupId?',
+    'isDeadLetterQueue',
+    'channelId?',
+    'ack',
+    'prefetchCount',
+    'unacknowledgedMessages',
+    'deliveredMessages',
+    'keepsLease',
+    'visibilityInSeconds?',
+  ],
+  DisconnectStompSessionDetails: ['reason?', 'timeoutInSeconds?'],
+  DisconnectStompSessionResult: ['hasEnded'],
   CreateCompartmentDetails: ['name', 'compartmentId?'],
   UpdateCompartmentDetails: ['name'],
   CreateUserDetails: ['name'],

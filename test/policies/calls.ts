@@ -90,6 +90,8 @@ export function callsOf(of: Names): Record<string, Call> {
   const request = `/workRequests/${of.workRequestId}`;
   const policy = `/policies/${of.policyId}`;
   const user = `/users/${of.userId}`;
+  // Who is permitted is told that there is none, in other words than who is not.
+  const session = '/stompSessions/7c9e6679-7425-40de-944b-e07fc1f90ae7';
   const never = { headers: { 'if-match': 'never' } };
   const { receipt } = of;
   const message = `${queue}/messages/${receipt}`;
@@ -145,6 +147,9 @@ export function callsOf(of: Names): Record<string, Call> {
     },
     listAuditEvents: { path: '/auditEvents?limit=1' },
     exportAuditEvents: { path: '/auditEvents/actions/export?limit=1' },
+    listStompSessions: { path: '/stompSessions?limit=1' },
+    getStompSession: { path: session },
+    disconnectStompSession: { path: `${session}/actions/disconnect`, body: { timeoutInSeconds: 0 } },
     createCompartment: { path: '/compartments', body: { name: 'own', compartmentId: of.parentId } },
     getCompartment: { path: `/compartments/${of.compartmentId}` },
     listCompartments: { path: '/compartments?limit=1' },

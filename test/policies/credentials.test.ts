@@ -12,6 +12,7 @@ import { withoutIds } from './support.js';
 /** About nothing that a tenancy has, so that those of another one are done for it: what they show is looked at. */
 const OF_THE_CALLER = ['createUser', 'createGroup', 'listCompartments', 'listUsers', 'listGroups'].concat(
   'listAuditEvents',
+  'listStompSessions',
   'exportAuditEvents',
 );
 
@@ -149,7 +150,14 @@ describe('every operation, for every credential', () => {
     }
     expect(await digestOf(pods)).toBe(before);
     const ours = Object.entries(names).map(([, value]) => value as string);
-    for (const id of ['listCompartments', 'listUsers', 'listGroups', 'listAuditEvents', 'exportAuditEvents']) {
+    for (const id of [
+      'listCompartments',
+      'listUsers',
+      'listGroups',
+      'listAuditEvents',
+      'exportAuditEvents',
+      'listStompSessions',
+    ]) {
       // That they have just tried it is theirs.
       const done = id.endsWith('AuditEvents') ? '&outcome=SUCCEEDED' : '';
       const path = callsOf(names)[id]!.path.replace('limit=1', `limit=1000${done}`);

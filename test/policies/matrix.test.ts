@@ -6,7 +6,16 @@ import { callsOf, makeNames, missingNames, type Names } from './calls.js';
 import { allow, makeMember, withoutIds, type Member } from './support.js';
 
 const VERBS = ['inspect', 'read', 'use', 'manage'];
-const TYPES = ['queues', 'queue-push', 'queue-pull', 'consumer-groups', 'policies', 'identity', 'audit'];
+const TYPES = [
+  'queues',
+  'queue-push',
+  'queue-pull',
+  'consumer-groups',
+  'policies',
+  'identity',
+  'audit',
+  'stomp-sessions',
+];
 const LEVELS = ['tenancy', 'parent', 'own', 'sibling'] as const;
 
 interface Case {
@@ -17,7 +26,7 @@ interface Case {
 }
 
 /** In no compartment: a statement about them is about the tenancy. */
-const OF_TENANCY = ['identity', 'audit'];
+const OF_TENANCY = ['identity', 'audit', 'stomp-sessions'];
 
 const seen = async ({ client }: Member, path: string, id: string): Promise<boolean> => {
   const { status, json } = await client.call({ path: `${path}limit=1000` });

@@ -79,6 +79,7 @@ describe('a statement', () => {
     ['allow group a to use queues in compartment a:', /expected the name of a compartment$/],
     ["allow group '' to use queues in tenancy", /expected the name of a group, which is not empty$/],
     ['allow group a to manage identity in compartment b', /expected tenancy: identity is in no compartment$/],
+    ['allow group a to use stomp-sessions in compartment b', /expected tenancy: stomp-sessions is in no compartment$/],
     ['allow group a to read audit in compartment b', /expected tenancy: audit is in no compartment$/],
     ['allow group a to use queues in tenancy and', /expected where, or the end of the statement$/],
     ['allow group a to use queues in tenancy where', /expected any, all or a variable: target.queue.id, /],

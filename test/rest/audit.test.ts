@@ -10,6 +10,7 @@ import { createLogger } from '../../src/operations/log.js';
 import { makeSigner, signByHand, type Signer } from '../identity/wire.js';
 import { operationsOf, type Document } from '../openapi/document.js';
 import { until } from '../pods/support.js';
+import { plantSession } from '../support/planted-session.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { Client, expectError, makeStranger, type Answer, type Call } from './support.js';
 
@@ -309,6 +310,15 @@ describe('the audit log over HTTP', () => {
         const started = await client.call({ ...redrive, path: `/queues/${other}/deadLetters/actions/redrive` });
         const id = String(started.headers['opc-work-request-id']);
         return [{ method: 'DELETE', path: `/workRequests/${id}` }, { targetIds: [id, other] }];
+      },
+      disconnectStompSession: async () => {
+        const id = await plantSession(pods);
+        const body = { timeoutInSeconds: 0, reason: 'why' };
+        const parameters = { userId: pods.credentials.userId, peerAddress: '192.0.2.7', reason: 'why' };
+        return [
+          { method: 'POST', path: `/stompSessions/${id}/actions/disconnect`, body },
+          { targetIds: [id, pods.credentials.userId], parameters: expect.objectContaining(parameters) },
+        ];
       },
       deleteQueue: async () => {
         const id = await client.createQueue({ compartmentId });

@@ -9,6 +9,7 @@ import {
   type Schema,
 } from '../openapi/document.js';
 import { untilDead } from '../support/dead-letters.js';
+import { plantSession } from '../support/planted-session.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { Client, digestOf, faultOfError, makeStranger, type Answer, type Call } from './support.js';
 
@@ -167,6 +168,8 @@ interface Fixture extends Identities {
   /** A redrive that can be canceled, and that nobody carries out meanwhile. */
   readonly workRequestId: string;
   readonly policyId: string;
+  /** Of a pod that does not hear. */
+  readonly stompSessionId: string;
   readonly deadLetterId: number;
   readonly consumerGroupId: string;
 }
@@ -212,7 +215,12 @@ describe('hostile input', () => {
     document = (await client.call({ path: '/openapi.json', root: true })).json as unknown as Document;
     validator = new Validator(document);
     operations = operationsOf(document).filter(({ path }) => path.startsWith(API));
-    fixture = { ...(await makeQueueFixture()), ...(await makePolicy()), ...(await makeIdentities()) };
+    fixture = {
+      ...(await makeQueueFixture()),
+      ...(await makePolicy()),
+      ...(await makeIdentities()),
+      stompSessionId: await plantSession(pods),
+    };
     digest = await digestOf(pods);
   });
   afterAll(async () => {
@@ -221,7 +229,7 @@ describe('hostile input', () => {
   });
 
   /** A queue with visible messages, one in flight with its receipt, and nothing that changes by itself. */
-  async function makeQueueFixture(): Promise<Omit<Fixture, keyof Identities | 'policyId'>> {
+  async function makeQueueFixture(): Promise<Omit<Fixture, keyof Identities | 'policyId' | 'stompSessionId'>> {
     const { compartmentId } = pods.credentials;
     // What was let in before would only make every digest slower.
     await pods.test.sql(`
@@ -352,6 +360,7 @@ describe('hostile input', () => {
       apiKeyId: fixture.apiKeyId,
       authTokenId: fixture.authTokenId,
       policyId: fixture.policyId,
+      stompSessionId: fixture.stompSessionId,
       ...changes,
     };
     return operation.path.slice(API.length).replace(/\{(\w+)\}/g, (_, name: string) => values[name] ?? '');

@@ -50,6 +50,8 @@ const sessions = (tenancy: string): Promise<Record<string, unknown>[]> =>
 const rowsOf = async (podId: string): Promise<number> =>
   (await run('select from towpath.stomp_session_chunk where pod_id = $1', [podId])).length;
 
+const at = (index: number): string => `2026-11-22T10:00:0${Math.floor(index / 2)}.000Z`;
+
 /** A pod that lives, and a tenancy of its own. */
 async function setup(): Promise<{ pod: string; tenancyId: string; id: string }> {
   const pod = randomUUID();
@@ -82,8 +84,8 @@ describe('report_stomp_sessions', () => {
       bytes_received: 4711,
       bytes_sent: 12,
     });
-    const [heard, at] = [row['last_heard_at'] as Date, row['reported_at'] as Date];
-    expect(at.getTime() - heard.getTime()).toBe(2500);
+    const [heard, written] = [row['last_heard_at'] as Date, row['reported_at'] as Date];
+    expect(written.getTime() - heard.getTime()).toBe(2500);
   });
 
   it('shows subscriptions with the names of what they are to', async () => {
@@ -180,7 +182,6 @@ describe('list_stomp_sessions', () => {
     const another = await setup();
     const queue = await makeQueue(run, {}, tenancyId);
     const ids = Array.from({ length: 5 }, () => randomUUID());
-    const at = (index: number): string => `2026-11-22T10:00:0${Math.floor(index / 2)}.000Z`;
     const all = ids.map((id, index) =>
       reported(id, {
         connected_at: at(index),
@@ -209,7 +210,7 @@ describe('list_stomp_sessions', () => {
     expect(await list()).toEqual(newestFirst);
     const paged: string[] = [];
     for (let before: string | null = null; ;) {
-      const index = before === null ? -1 : ids.indexOf(before);
+      const index = before === null ? -1 : ids.findIndex((id) => id === before);
       const page: string[] = await list({
         max_sessions: 2,
         before_time: before === null ? null : at(index),
@@ -227,10 +228,10 @@ describe('list_stomp_sessions', () => {
   });
 });
 
-describe('disconnect_stomp_session', () => {
-  const disconnect = (id: string, reason: string | null = null, tenancy: string | null = null): Promise<unknown[]> =>
-    run('select towpath.disconnect_stomp_session($1, $2, $3) as pod', [id, reason, tenancy]);
+const disconnect = (id: string, reason: string | null = null, tenancy: string | null = null): Promise<unknown[]> =>
+  run('select towpath.disconnect_stomp_session($1, $2, $3) as pod', [id, reason, tenancy]);
 
+describe('disconnect_stomp_session', () => {
   it('tells the pod, by a notification and with its next report, and the audit log', async () => {
     const { pod, tenancyId, id } = await setup();
     await report(pod, [{ no: 1, tenancyId, sessions: [reported(id)] }]);

@@ -14,6 +14,12 @@ const V1 = Buffer.from('PROXY TCP4 203.0.113.7 10.0.0.1 54321 61613\r\n');
 const V2 = Buffer.from('0d0a0d0a000d0a515549540a 2111000c cb007107 0a000001 d431f0ad'.replaceAll(' ', ''), 'hex');
 const LOCAL = Buffer.from('0d0a0d0a000d0a515549540a20000000', 'hex');
 
+const isConnected = (socket: Duplex): Promise<boolean> =>
+  new Promise((resolve) => {
+    socket.once('data', (data: Buffer) => resolve(data.toString().startsWith('CONNECTED')));
+    socket.once('close', () => resolve(false));
+  });
+
 describe.each(['tcp', 'tls'] as const)(
   'behind a load balancer that tells whose a connection is, STOMP over %s',
   (kind) => {
@@ -61,11 +67,6 @@ describe.each(['tcp', 'tls'] as const)(
       tls.on('error', () => undefined);
       return tls;
     };
-    const isConnected = (socket: Duplex): Promise<boolean> =>
-      new Promise((resolve) => {
-        socket.once('data', (data: Buffer) => resolve(data.toString().startsWith('CONNECTED')));
-        socket.once('close', () => resolve(false));
-      });
     const addresses = (): string[] =>
       [...pod.app.get(StompGateway).open].map(({ connection }) => `${connection.kind} ${connection.peerAddress}`);
 
@@ -122,15 +123,15 @@ describe.each(['tcp', 'tls'] as const)(
       const figures = pod.app.get(StompFigures);
       const before = figures.unproxied;
       const [without, half, silent, healthy] = await Promise.all([opened(), opened(), opened(), opened()]);
-      const closed = [without, half, silent].map((socket) => new Promise((resolve) => socket!.once('close', resolve)));
-      const client = secured(without!);
+      const closed = [without, half, silent].map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+      const client = secured(without);
       const connected = isConnected(client);
       client.write(login);
-      half!.write(V2.subarray(0, 20));
+      half.write(V2.subarray(0, 20));
       // As a health check does: it is no mistake.
-      healthy!.end();
+      healthy.end();
       expect(await connected).toBe(false);
-      for (const socket of [half!, silent!]) socket.resume();
+      for (const socket of [half, silent]) socket.resume();
       await Promise.all(closed);
       await until(() => figures.unproxied === before + 3, 'three were counted');
       expect(addresses()).toEqual([]);
