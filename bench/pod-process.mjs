@@ -1,9 +1,12 @@
 // A pod in a process of its own, for benchmarks that measure whole requests: what it costs the processor, and a client for it.
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import path from 'node:path';
+import { processorMsOf } from './processor-time.mjs';
+
+/** Options of Node for pods, such as --cpu-prof. */
+const NODE_OPTIONS = (process.env.BENCH_NODE_OPTIONS ?? '').split(' ').filter((option) => option !== '');
 
 /** The program, as it is deployed. */
 export const MAIN = path.resolve(import.meta.dirname, '../dist/main.js');
@@ -15,7 +18,7 @@ export const bearer = (token) => ({ authorization: `Bearer ${token}`, 'content-t
  * serves: `endpoint`, `credentials` (null where it made none), `cpuMs`, `kill`, `stop`.
  */
 export async function startPodProcess({ script = MAIN, databaseUrl, dataDirectory, environment = {} }) {
-  const child = spawn(process.execPath, [script], {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, script], {
     env: {
       TOWPATH_LOG_LEVEL: 'silent',
       // Other work on the machine must not end the run.
@@ -42,14 +45,8 @@ export async function startPodProcess({ script = MAIN, databaseUrl, dataDirector
   return {
     endpoint: new URL(url),
     credentials,
-    /** What it has taken of the processors so far: other work on the machine does not change it. Linux, ticks of 10 ms. */
-    cpuMs: () => {
-      if (process.platform !== 'linux') return NaN;
-      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8')
-        .replace(/^.*\) /, '')
-        .split(' ');
-      return (Number(fields[11]) + Number(fields[12])) * 10;
-    },
+    /** What it has taken of the processors so far. */
+    cpuMs: () => processorMsOf(child.pid),
     stop: async () => {
       child.kill('SIGTERM');
       if (child.exitCode === null && child.signalCode === null) await new Promise((end) => child.once('exit', end));

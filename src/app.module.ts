@@ -55,10 +55,13 @@ import { ChannelTurns } from './messages/channel-turns.js';
 import { ContentsController } from './messages/contents.controller.js';
 import { ContentsService } from './messages/contents.service.js';
 import { DeliveriesService } from './messages/deliveries.service.js';
+import { GetsService } from './messages/gets.service.js';
 import { InFlightGate } from './messages/in-flight-gate.js';
+import { MergeCounts } from './messages/merging/merge-counts.js';
+import { MergedMessages } from './messages/merging/merged-messages.js';
 import { MessageRanges } from './messages/message-ranges.js';
 import { MessagesController } from './messages/messages.controller.js';
-import { MessagesService } from './messages/messages.service.js';
+import { PutsService } from './messages/puts.service.js';
 import { PeekController } from './messages/peek.controller.js';
 import { PeekService } from './messages/peek.service.js';
 import { Receipts } from './messages/receipts.js';
@@ -177,7 +180,10 @@ export class AppModule {
         WorkRequestsService,
         WorkRequestRunner,
         RedriveBatches,
-        MessagesService,
+        MergeCounts,
+        MergedMessages,
+        PutsService,
+        GetsService,
         DeliveriesService,
         TransactionsService,
         ContentsService,

@@ -25,6 +25,7 @@ const isOrigin = (text: string): boolean =>
 const MODES = ['development', 'production'] as const;
 const CLIENT_CERTIFICATES = ['required', 'optional'] as const;
 const SEALING = ['on', 'off', 'required'] as const;
+const MERGING = ['on', 'off'] as const;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /**
@@ -83,6 +84,9 @@ const environmentSchema = z.object({
   TOWPATH_MAX_REQUEST_BYTES: integer(1024, 16777216).default(524288),
   TOWPATH_BODY_MEMORY_BYTES: integer(16777216, 68719476736).default(134217728),
   TOWPATH_BODY_MEMORY_WAIT_SECONDS: decimal(0.1, 30).default(10),
+  TOWPATH_MERGING: z.enum(MERGING, { error: `must be one of ${MERGING.join(', ')}` }).default('on'),
+  TOWPATH_MAX_WAITING_REQUESTS: integer(1, 1000000).default(5000),
+  TOWPATH_MAX_WAITING_BYTES: integer(1024, 68719476736).default(33554432),
   TOWPATH_MAX_CHANNELS: integer(1, 10000).default(256),
   TOWPATH_MAX_IN_FLIGHT: integer(1, 1000000).default(100000),
   TOWPATH_MAX_QUEUE_BYTES: integer(1, 100000000000000).optional(),
@@ -171,6 +175,12 @@ export interface Configuration {
   readonly bodyMemoryBytes: number;
   /** How long a request may wait for its share of that before it gets 503. */
   readonly bodyMemoryWaitMs: number;
+  /** False: each put, get, update and delete is a statement of its own. */
+  readonly merging: boolean;
+  /** Requests of one kind and queue that may wait for a statement together. */
+  readonly maxWaitingRequests: number;
+  /** What such requests may hold. */
+  readonly maxWaitingBytes: number;
   readonly maxChannels: number;
   readonly maxInFlight: number;
   /** What a queue may store, all consumer groups and dead letters together; null: any amount. */
@@ -275,6 +285,9 @@ export function readConfiguration(environment: NodeJS.ProcessEnv = process.env):
     maxRequestBytes: values.TOWPATH_MAX_REQUEST_BYTES,
     bodyMemoryBytes: values.TOWPATH_BODY_MEMORY_BYTES,
     bodyMemoryWaitMs: values.TOWPATH_BODY_MEMORY_WAIT_SECONDS * 1000,
+    merging: values.TOWPATH_MERGING === 'on',
+    maxWaitingRequests: values.TOWPATH_MAX_WAITING_REQUESTS,
+    maxWaitingBytes: values.TOWPATH_MAX_WAITING_BYTES,
     maxChannels: values.TOWPATH_MAX_CHANNELS,
     maxInFlight: values.TOWPATH_MAX_IN_FLIGHT,
     maxQueueBytes: values.TOWPATH_MAX_QUEUE_BYTES ?? null,

@@ -83,6 +83,12 @@ export interface GetRequest extends MessageRange {
   readonly maxBytes: number;
 }
 
+/** What gets of several requests have of their own; all else they have in common. */
+export interface GetShare {
+  readonly limit: number;
+  readonly maxBytes: number;
+}
+
 export interface Visibility extends ReceiptKey {
   readonly visibilityInSeconds: number;
 }
@@ -113,12 +119,16 @@ const PUT_ONCE: Statement = {
   text: `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds", is_repeat as "isRepeat"
     from towpath.put_sealed_messages_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 };
+const DELIVERED = `id, receipt_number as "receiptNumber", channel_id as "channelId", key_id as "keyId", body as content, properties,
+    delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
+    extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"`;
 const GET: Statement = {
   name: 'get_messages',
-  text: `select id, receipt_number as "receiptNumber", channel_id as "channelId", key_id as "keyId", body as content, properties,
-    delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
-    extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"
-    from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  text: `select ${DELIVERED} from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+};
+const GET_FOR_MANY: Statement = {
+  name: 'get_messages_for_many',
+  text: `select ${DELIVERED}, size_in_bytes as "sizeInBytes" from towpath.get_messages_for_many($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 };
 const NEXT: Statement = {
   name: 'next_visible_after',
@@ -241,6 +251,22 @@ export class MessageFunctions {
       request.visibilityInSeconds,
       request.deliveredTo,
       request.maxBytes,
+    ]);
+  }
+
+  /** For several requests at once: what share-out.ts shares out. */
+  async getForMany(
+    request: Omit<GetRequest, keyof GetShare>,
+    shares: readonly GetShare[],
+  ): Promise<(DeliveredMessage & { readonly sizeInBytes: number })[]> {
+    return this.database.run(GET_FOR_MANY, [
+      ...key(request),
+      request.channelId,
+      request.afterChannelId,
+      shares.map(({ limit }) => limit),
+      shares.map(({ maxBytes }) => maxBytes),
+      request.visibilityInSeconds,
+      request.deliveredTo,
     ]);
   }
 

@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
 
 const MAC_BYTES = 16;
 
@@ -13,7 +13,12 @@ export enum TokenKind {
  * padding, so that they pass through paths and queries as they are. They are readable, not secret.
  */
 export class TokenSeal {
-  constructor(private readonly key: Buffer) {}
+  // A key that comes as bytes is made into this for every HMAC, at three times the cost of the HMAC itself.
+  private readonly key: KeyObject;
+
+  constructor(secret: Buffer) {
+    this.key = createSecretKey(secret);
+  }
 
   seal(kind: TokenKind, payload: Buffer): string {
     return Buffer.concat([payload, this.mac(kind, payload)]).toString('base64url');

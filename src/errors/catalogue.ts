@@ -51,6 +51,16 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   );
 }
 
+/**
+ * True where the server itself has refused a statement, so that nothing of it was done and it may be run again. Not where
+ * it is the server that is in trouble: that is nobody's fault, and trying again at once would not help.
+ */
+export function isRefusedByDatabase(error: unknown): boolean {
+  // Every answer of the server has a severity and an SQLSTATE; what fails on the way has no severity.
+  const { severity } = (typeof error === 'object' && error !== null ? error : {}) as { severity?: unknown };
+  return typeof severity === 'string' && shapeOf(error).code.length === 5 && !isDatabaseUnavailable(error);
+}
+
 /** True where a put was refused because its data key is not in force any more: seal with the one that is. */
 export function isDataKeyReplaced(error: unknown): boolean {
   return shapeOf(error).code === 'TP4SE';

@@ -32,7 +32,8 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   const answer = classify(error);
   // The client has its answer, or is gone: nothing can be said any more, and the request's line may be written already.
   if (reply.sent || reply.raw.headersSent) {
-    if (answer.status >= 500) request.log.error({ err: error }, 'a request failed after it was answered');
+    if (answer.status >= 500)
+      request.log.error({ reqId: request.id, err: error }, 'a request failed after it was answered');
     return;
   }
   request.failure = answer;

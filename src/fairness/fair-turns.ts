@@ -36,6 +36,11 @@ export class FairTurns {
     return this.waiters;
   }
 
+  /** How many wait in this lane. */
+  waitingIn(lane: string): number {
+    return this.lanes.get(lane)?.waiters.length ?? 0;
+  }
+
   /** Lanes that are remembered; none while nobody waits. */
   get size(): number {
     return this.lanes.size;

@@ -5,6 +5,13 @@ import { ServiceError } from '../errors/service-error.js';
 import { AuthenticationService } from './authentication.service.js';
 import { OPERATION_ID, PERMISSION, type Permission, PUBLIC } from './permission.js';
 
+/** What a route declares. */
+interface Declarations {
+  readonly isPublic: boolean;
+  readonly permission: Permission | undefined;
+  readonly id: string | undefined;
+}
+
 /**
  * Lets a request through to a route that is not `@Public()` only with valid credentials, and sets `request.caller`,
  * with the permission that the route declares.
@@ -13,6 +20,8 @@ import { OPERATION_ID, PERMISSION, type Permission, PUBLIC } from './permission.
 @Injectable()
 export class AuthenticationGuard implements CanActivate {
   private readonly logger = new Logger(AuthenticationGuard.name);
+  /** By handler. They do not change, and looking them up is work for each request. */
+  private readonly declarations = new WeakMap<object, Declarations>();
 
   constructor(
     private readonly authentication: AuthenticationService,
@@ -20,12 +29,10 @@ export class AuthenticationGuard implements CanActivate {
   ) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const declarations = [context.getHandler(), context.getClass()];
-    if (this.reflector.getAllAndOverride<boolean | undefined>(PUBLIC, declarations) === true) return true;
+    const { isPublic, permission, id } = this.declarationsOf(context);
+    if (isPublic) return true;
     const request = context.switchToHttp().getRequest<FastifyRequest>();
     const { method = '', url = '', rawHeaders } = request.raw;
-    const permission = this.reflector.getAllAndOverride<Permission | undefined>(PERMISSION, declarations);
-    const id = this.reflector.get<string | undefined>(OPERATION_ID, context.getHandler());
     if (permission !== undefined && id !== undefined) request.operation = { id, permission };
     const caller = await this.authentication.authenticate({
       method,
@@ -45,6 +52,20 @@ export class AuthenticationGuard implements CanActivate {
       throw new ServiceError('NotAuthorizedOrNotFound', 'there is no such resource, or you may not use it');
     }
     return true;
+  }
+
+  private declarationsOf(context: ExecutionContext): Declarations {
+    const handler = context.getHandler();
+    const known = this.declarations.get(handler);
+    if (known !== undefined) return known;
+    const places = [handler, context.getClass()];
+    const found = {
+      isPublic: this.reflector.getAllAndOverride<boolean | undefined>(PUBLIC, places) === true,
+      permission: this.reflector.getAllAndOverride<Permission | undefined>(PERMISSION, places),
+      id: this.reflector.get<string | undefined>(OPERATION_ID, handler),
+    };
+    this.declarations.set(handler, found);
+    return found;
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type UpdatedMessage,
   type UpdateMessagesResult,
 } from './message.schemas.js';
+import { MergedMessages } from './merging/merged-messages.js';
 import { MessageRanges } from './message-ranges.js';
 import { deadReceipt, Receipts } from './receipts.js';
 import { WakeUps } from './waiting/wake-ups.js';
@@ -28,6 +29,7 @@ interface GivenBack {
 export class DeliveriesService {
   constructor(
     private readonly functions: MessageFunctions,
+    private readonly merged: MergedMessages,
     private readonly ranges: MessageRanges,
     private readonly receipts: Receipts,
     private readonly wakeUps: WakeUps,
@@ -106,7 +108,7 @@ export class DeliveriesService {
       return key instanceof ServiceError ? key : { ...key, visibilityInSeconds };
     });
     const good = read.filter(isGood);
-    const updated = good.length === 0 ? [] : await this.functions.update(range, good);
+    const updated = good.length === 0 ? [] : await this.merged.update(range, good);
     let next = 0;
     return read.map((entry) => {
       if (entry instanceof ServiceError) return entry;
@@ -120,7 +122,7 @@ export class DeliveriesService {
   private async deleteAll(range: MessageRange, receipts: readonly string[]): Promise<(ReceiptKey | ServiceError)[]> {
     const read = receipts.map((receipt) => this.receipts.read(range, receipt));
     const good = read.filter(isGood);
-    const deleted = good.length === 0 ? [] : await this.functions.delete(range, good);
+    const deleted = good.length === 0 ? [] : await this.merged.delete(range, good);
     let next = 0;
     return read.map((key) => (key instanceof ServiceError ? key : deleted[next++] === true ? key : deadReceipt()));
   }

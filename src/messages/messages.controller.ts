@@ -8,6 +8,7 @@ import { ClientGone } from '../rest/client-gone.js';
 import { RequestHold } from '../rest/held-memory.js';
 import { API_VERSION, Operation, PUT_RETRY_TOKEN_HEADER } from '../rest/operation.js';
 import { DeliveriesService } from './deliveries.service.js';
+import { GetsService } from './gets.service.js';
 import {
   consumerGroupQuery,
   deleteMessagesDetails,
@@ -26,13 +27,14 @@ import {
   type UpdatedMessage,
   type UpdateMessagesResult,
 } from './message.schemas.js';
-import { MessagesService } from './messages.service.js';
+import { PutsService } from './puts.service.js';
 
 @ApiTags('messages')
 @Controller(`${API_VERSION}/queues/:queueId/messages`)
 export class MessagesController {
   constructor(
-    private readonly messages: MessagesService,
+    private readonly puts: PutsService,
+    private readonly gets: GetsService,
     private readonly deliveries: DeliveriesService,
   ) {}
 
@@ -55,7 +57,7 @@ export class MessagesController {
     @Headers('opc-retry-token') retryToken: string | undefined,
     @Body({ schema: putMessagesDetails }) details: z.infer<typeof putMessagesDetails>,
   ): Promise<PutMessages> {
-    return this.messages.put(caller, queueId, details, retryToken);
+    return this.puts.put(caller, queueId, details, retryToken);
   }
 
   @Get()
@@ -78,7 +80,7 @@ export class MessagesController {
     @ClientGone() gone: AbortSignal,
     @RequestHold() hold: Hold,
   ): Promise<{ messages: Message[] }> {
-    return { messages: await this.messages.get(caller, queueId, query, gone, hold) };
+    return { messages: await this.gets.get(caller, queueId, query, gone, hold) };
   }
 
   @Put(':messageReceipt')

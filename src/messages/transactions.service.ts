@@ -7,7 +7,7 @@ import { SealedMessages } from '../encryption/sealed-messages.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { StorageLimit } from '../limits/storage-limit.js';
 import { ServiceError } from '../errors/service-error.js';
-import type { PreparedPut } from './messages.service.js';
+import type { PreparedPut } from './puts.service.js';
 import { Receipts } from './receipts.js';
 import { WakeUps } from './waiting/wake-ups.js';
 

@@ -9,7 +9,8 @@ import { LivePods } from '../limits/live-pods.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { Refusals } from '../limits/refusals.js';
 import { StorageLimit } from '../limits/storage-limit.js';
-import { MessagesService } from '../messages/messages.service.js';
+import { MergeCounts } from '../messages/merging/merge-counts.js';
+import { PutsService } from '../messages/puts.service.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
 import { WaitingRooms } from '../messages/waiting/waiting-rooms.js';
 import { Connections } from '../rest/connections.js';
@@ -18,6 +19,8 @@ import { SERVER_CERTIFICATE, type ServerCertificate } from '../tls/server-certif
 
 /** Long polls last up to 30 s, so the buckets reach that far. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+const REQUESTS = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 
 /** The figures of this pod, for Prometheus. Each pod has its own registry, so that several fit into one process. */
 @Injectable()
@@ -39,7 +42,8 @@ export class Metrics {
     refusals: Refusals,
     rates: RateLimits,
     storage: StorageLimit,
-    messages: MessagesService,
+    puts: PutsService,
+    merges: MergeCounts,
     memory: MemoryBudget,
     recorder: RefusalRecorder,
     connections: Connections,
@@ -85,10 +89,33 @@ export class Metrics {
         for (const { limit, scope, count } of refusals.all()) refused.inc({ limit, scope }, count);
       },
     });
+    const merged = new Histogram({
+      name: 'towpath_merged_requests',
+      help: 'How many requests went to the database as one statement, by kind (put, get, update, delete).',
+      labelNames: ['kind'],
+      buckets: REQUESTS,
+      registers: [this.registry],
+    });
+    merges.onStatement = (kind, requests): void => merged.observe({ kind }, requests);
+    this.gauge(
+      'towpath_merge_waiting',
+      'Requests that wait until statements of their kind and queue are through.',
+      () => merges.waiting,
+    );
+    this.counter(
+      'towpath_merge_refused_total',
+      'Requests that were answered 503 because too many of their kind and queue waited.',
+      () => merges.refused,
+    );
+    this.counter(
+      'towpath_merge_separated_total',
+      'Requests that were tried by themselves, because one that was merged with them was refused.',
+      () => merges.separated,
+    );
     this.counter(
       'towpath_repeated_messages_total',
       'Messages that were put again and not stored, by their deduplicationId or the opc-retry-token.',
-      () => messages.repeatedMessages,
+      () => puts.repeatedMessages,
     );
     this.counter(
       'towpath_audit_events_dropped_total',

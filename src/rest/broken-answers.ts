@@ -13,10 +13,10 @@ export class BrokenAnswers extends LogController {
   override streamError(error: Error & { code?: string }, request: FastifyRequest): void {
     // The client went away, or this pod stops: nobody's mistake.
     if (error.code === 'ERR_STREAM_PREMATURE_CLOSE' || error.code === 'ABORT_ERR') {
-      request.log.info({ reason: error.cause ?? error.message }, 'an answer ended early');
+      request.log.info({ reqId: request.id, reason: error.cause ?? error.message }, 'an answer ended early');
       return;
     }
     const { status } = toServiceError(error);
-    request.log[status === 500 ? 'error' : 'warn']({ err: error, status }, 'an answer broke off');
+    request.log[status === 500 ? 'error' : 'warn']({ reqId: request.id, err: error, status }, 'an answer broke off');
   }
 }

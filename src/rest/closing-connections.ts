@@ -33,8 +33,9 @@ export function closeConnectionsOnClose(fastify: FastifyInstance): void {
     server.on('connection', isUnused);
   }
   server.on('request', ({ socket }) => unused.delete(socket));
-  fastify.addHook('onSend', async (_, reply) => {
+  fastify.addHook('onSend', (_request, reply, _payload, done) => {
     if (isClosing) void reply.header('connection', 'close');
+    done();
   });
   fastify.addHook('preClose', (done) => {
     isClosing = true;

@@ -32,22 +32,28 @@ export class Connections {
       this.refused += 1;
     });
     server.on('connection', (socket: Socket) => this.add(socket));
-    fastify.addHook('onRequest', async (request, reply) => {
-      if (!this.isSurplus(request.raw.socket)) return;
+    fastify.addHook('onRequest', (request, reply, done) => {
+      if (!this.isSurplus(request.raw.socket)) {
+        done();
+        return;
+      }
       void reply.header('connection', 'close');
       const [path = ''] = request.url.split('?', 1);
-      if (PROBES.has(path)) return;
-      throw new ServiceError(
-        'ServiceUnavailable',
-        `this pod has all ${this.limit} connections open that it takes (TOWPATH_MAX_CONNECTIONS): keep fewer open, or try again, which may lead to another pod`,
-        { retryAfterSeconds: 1 },
-      );
+      done(PROBES.has(path) ? undefined : this.refusal());
     });
   }
 
   /** Whether this connection is one beyond the limit. */
   isSurplus(socket: Socket): boolean {
-    return this.surplus.has(peerOf(socket));
+    return this.surplus.size > 0 && this.surplus.has(peerOf(socket));
+  }
+
+  private refusal(): ServiceError {
+    return new ServiceError(
+      'ServiceUnavailable',
+      `this pod has all ${this.limit} connections open that it takes (TOWPATH_MAX_CONNECTIONS): keep fewer open, or try again, which may lead to another pod`,
+      { retryAfterSeconds: 1 },
+    );
   }
 
   private add(socket: Socket): void {

@@ -15,8 +15,15 @@ const PROBES = new Set(['/livez', '/readyz', '/metrics']);
  */
 export function answerInTurn(server: FastifyInstance, turns: FairTurns): void {
   server.addHook('onRequest', (_request, _reply, done) => inLane(done));
-  server.addHook('onSend', async (request) => {
-    if (request.caller !== undefined || PROBES.has(request.routeOptions.url ?? '')) return;
-    await turns.take(STRANGERS);
+  server.addHook('onSend', (request, _reply, _payload, done) => {
+    const isInTurn = request.caller !== undefined || PROBES.has(request.routeOptions.url ?? '');
+    const turn = isInTurn ? undefined : turns.take(STRANGERS);
+    if (turn === undefined) done();
+    else void callAfter(turn, done);
   });
+}
+
+async function callAfter(turn: Promise<void>, done: () => void): Promise<void> {
+  await turn;
+  done();
 }

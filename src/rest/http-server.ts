@@ -1,6 +1,6 @@
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Configuration } from '../config/environment.js';
 import { ServiceError } from '../errors/service-error.js';
@@ -66,6 +66,8 @@ export function createHttpAdapter(
     loggerInstance: logger,
     logController: new BrokenAnswers(),
     genReqId: requestIdOf,
+    // Few requests are logged; the lines that are name the request themselves.
+    childLoggerFactory: (parent: FastifyBaseLogger): FastifyBaseLogger => parent,
     // A HEAD that runs the GET would deliver messages to nobody.
     exposeHeadRoutes: false,
     ...protocol,
@@ -89,20 +91,23 @@ export function createHttpAdapter(
   holdAnswers(server, memory);
   readBodiesAsBytes(server, maxBodyBytes(configuration));
   const methods = rememberMethods(server);
-  server.addHook('onRequest', async (request, reply) => {
+  // Hooks call back: a promise for each costs a request more than what most of them do.
+  server.addHook('onRequest', (request, reply, done) => {
     void reply.header('opc-request-id', request.id);
     // HTTP/1.0 has none, and no signature can be right without.
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
-      throw new ServiceError('CannotParseRequest', 'the Host header is missing');
-    }
+    const lacksHost = request.headers.host === undefined && request.raw.httpVersion === '1.1';
+    done(lacksHost ? new ServiceError('CannotParseRequest', 'the Host header is missing') : undefined);
   });
   connections.watch(server);
   if (configuration.tlsClientCaFile !== null) refuseWrongCertificates(server);
   allowOrigins(server, configuration.corsOrigins);
-  server.addHook('onResponse', async (request, reply) => logRequest(request, reply));
+  server.addHook('onResponse', (request, reply, done) => {
+    logRequest(request, reply, logger);
+    done();
+  });
   // Nest's own not-found route ends in a 404 of Nest's; ours knows whether another method would have been right.
-  server.addHook('preHandler', async (request, reply) => {
-    if (request.is404) throw noSuchRoute(request, reply, methods);
+  server.addHook('preHandler', (request, reply, done) => {
+    done(request.is404 ? noSuchRoute(request, reply, methods) : undefined);
   });
   return adapter;
 }
@@ -131,13 +136,16 @@ function refuseWrongCertificates(server: FastifyInstance): void {
 }
 
 /** One line per request, with the failure where it is ours. Never a body, never a header. */
-function logRequest(request: FastifyRequest, reply: FastifyReply): void {
+function logRequest(request: FastifyRequest, reply: FastifyReply, logger: Logger): void {
   const { failure } = request;
   const status = reply.statusCode;
   const isOurs = status >= 500;
   const level = isOurs ? (status === 500 ? 'error' : 'warn') : status >= 400 ? 'info' : 'debug';
-  request.log[level](
+  // Most requests are not logged, and what a line says is work.
+  if (!logger.isLevelEnabled(level)) return;
+  logger[level](
     {
+      reqId: request.id,
       client: clientAddress(request),
       method: request.method,
       path: pathForLog(request.url),

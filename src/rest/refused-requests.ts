@@ -37,7 +37,10 @@ export function refusePath(headers: Headers): PathRefusal {
         : { code: 'CannotParseRequest', message: 'the path is not percent-encoded UTF-8' };
     const body = JSON.stringify({ code, message });
     const client = clientAddress(request);
-    request.log.info({ client, method: request.raw.method, status: HTTP_STATUS[code], code }, 'request');
+    request.log.info(
+      { reqId: request.id, client, method: request.raw.method, status: HTTP_STATUS[code], code },
+      'request',
+    );
     reply.raw
       .writeHead(HTTP_STATUS[code], {
         ...headers,

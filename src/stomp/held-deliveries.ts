@@ -1,4 +1,4 @@
-import type { Delivery } from '../messages/messages.service.js';
+import type { Delivery } from '../messages/gets.service.js';
 import type { HeldDelivery } from './held-delivery.js';
 import type { Subscription } from './subscription.js';
 

@@ -1,6 +1,6 @@
 import { ServiceError } from '../errors/service-error.js';
 import { isStorable } from '../rest/fields.js';
-import type { Delivery } from '../messages/messages.service.js';
+import type { Delivery } from '../messages/gets.service.js';
 import type { Frame } from './codec/frame.js';
 import type { HeldDelivery } from './held-delivery.js';
 

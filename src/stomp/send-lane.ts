@@ -1,8 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { toServiceError } from '../errors/catalogue.js';
-import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
-import type { MessageDetails, PreparedPut } from '../messages/messages.service.js';
+import type { MessageDetails, PreparedPut } from '../messages/puts.service.js';
+import { withPatience } from './patience.js';
 import type { SessionServices } from './session-services.js';
 
 /** One SEND on its way. Exactly one of `stored` and `failed` is called, unless a SEND before it has failed. */
@@ -22,8 +21,6 @@ const MAX_BYTES = 1_048_576;
 /** What a connection may have under way before it is not read any more. */
 const WINDOW_MESSAGES = 1000;
 const WINDOW_BYTES = 2 * MAX_BYTES;
-/** How long a SEND waits where a rate limit refuses it: the connection is slowed down by that, not ended. */
-const PATIENCE_MS = 30_000;
 
 /**
  * The SENDs of one connection, in their order. One put is under way at a time; meanwhile the next SENDs gather, and those that
@@ -116,7 +113,7 @@ export class SendLane {
   private async prepare(send: Send): Promise<PreparedPut> {
     const known = this.prepared.get(send);
     if (known !== undefined) return known;
-    const prepared = await this.services.messages.prepare(send.caller, send.reference, [send.message]);
+    const prepared = await this.services.puts.prepare(send.caller, send.reference, [send.message]);
     this.prepared.set(send, prepared);
     return prepared;
   }
@@ -140,21 +137,11 @@ export class SendLane {
     const prepared = batch.map((send) => this.prepared.get(send)).filter((each) => each !== undefined);
     const [first] = prepared;
     if (first === undefined) throw new Error('a SEND was not prepared');
-    const deadline = performance.now() + PATIENCE_MS;
-    for (;;) {
-      try {
-        this.services.figures.puts += 1;
-        await this.services.messages.putPrepared(
-          first.queue,
-          prepared.flatMap(({ messages }) => messages),
-          null,
-        );
-        return;
-      } catch (error) {
-        if (!isTooFast(error) || performance.now() > deadline) throw error;
-        await sleep((error.retryAfterSeconds ?? 1) * 1000);
-      }
-    }
+    const messages = prepared.flatMap((each) => each.messages);
+    await withPatience(() => {
+      this.services.figures.puts += 1;
+      return this.services.puts.putPrepared(first.queue, messages, null);
+    });
   }
 
   private finish(batch: readonly Send[]): void {
@@ -190,8 +177,4 @@ export class SendLane {
 /** The service said no and has changed nothing. */
 function isRefusal(error: unknown): boolean {
   return toServiceError(error).status < 500;
-}
-
-function isTooFast(error: unknown): error is ServiceError {
-  return error instanceof ServiceError && error.code === 'TooManyRequests';
 }

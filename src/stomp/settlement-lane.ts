@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
 import type { HeldDelivery } from './held-delivery.js';
+import { withPatience } from './patience.js';
 import type { SessionServices } from './session-services.js';
 import type { Subscription } from './subscription.js';
 
@@ -22,7 +21,6 @@ export interface Settlement {
 }
 
 const MAX_DELIVERIES = 200;
-const PATIENCE_MS = 30_000;
 
 /**
  * The ACKs and NACKs of one connection, in their order. As with SENDs, one statement is under way and the next ones gather, and
@@ -117,23 +115,12 @@ export class SettlementLane {
       held.map(({ receipt }) => ({ receipt, visibilityInSeconds: visibleInSeconds ?? 0 })),
     );
     const isDeletion = batch[0]?.visibleInSeconds === null;
-    const deadline = performance.now() + PATIENCE_MS;
-    for (;;) {
-      try {
-        const result = isDeletion
-          ? await deliveries.deleteMany(
-              caller,
-              reference,
-              consumerGroupId,
-              entries.map(({ receipt }) => receipt),
-            )
-          : await deliveries.updateMany(caller, reference, consumerGroupId, entries);
-        return result.entries.map((entry) => 'errorCode' in entry);
-      } catch (error) {
-        const isTooFast = error instanceof ServiceError && error.code === 'TooManyRequests';
-        if (!isTooFast || performance.now() > deadline) throw error;
-        await sleep((error.retryAfterSeconds ?? 1) * 1000);
-      }
-    }
+    const receipts = entries.map(({ receipt }) => receipt);
+    const result = await withPatience(() =>
+      isDeletion
+        ? deliveries.deleteMany(caller, reference, consumerGroupId, receipts)
+        : deliveries.updateMany(caller, reference, consumerGroupId, entries),
+    );
+    return result.entries.map((entry) => 'errorCode' in entry);
   }
 }

@@ -8,8 +8,9 @@ import { Revocations } from '../identity/revocations.js';
 import { CallerConnections } from '../limits/caller-connections.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
 import { DeliveriesService } from '../messages/deliveries.service.js';
+import { GetsService } from '../messages/gets.service.js';
 import { MessageRanges } from '../messages/message-ranges.js';
-import { MessagesService } from '../messages/messages.service.js';
+import { PutsService } from '../messages/puts.service.js';
 import { TransactionsService } from '../messages/transactions.service.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import { Connections } from '../rest/connections.js';
@@ -55,7 +56,8 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
     authentication: AuthenticationService,
     directory: QueueDirectory,
     ranges: MessageRanges,
-    messages: MessagesService,
+    puts: PutsService,
+    gets: GetsService,
     deliveries: DeliveriesService,
     transactions: TransactionsService,
     memory: MemoryBudget,
@@ -70,7 +72,8 @@ export class StompGateway implements SessionWatcher, OnModuleDestroy {
       authentication,
       directory,
       ranges,
-      messages,
+      puts,
+      gets,
       deliveries,
       transactions,
       memory,

@@ -3,7 +3,7 @@ import { toServiceError } from '../errors/catalogue.js';
 import type { Caller } from '../identity/caller.js';
 import type { Hold } from '../memory/memory-budget.js';
 import type { DeliveriesService } from '../messages/deliveries.service.js';
-import type { Delivery } from '../messages/messages.service.js';
+import type { Delivery } from '../messages/gets.service.js';
 import type { HeldDelivery } from './held-delivery.js';
 import type { SessionServices } from './session-services.js';
 
@@ -173,7 +173,7 @@ export class Subscription {
       ...(target.channelId === null ? {} : { channelFilter: target.channelId }),
       ...(target.consumerGroupId === undefined ? {} : { consumerGroupId: target.consumerGroupId }),
     };
-    return this.services.messages.deliver(caller, target.reference, query, this.ending.signal, hold, MAX_BYTES);
+    return this.services.gets.deliver(caller, target.reference, query, this.ending.signal, hold, MAX_BYTES);
   }
 
   private async hand(deliveries: readonly Delivery[], hold: Hold, askedAt: number): Promise<void> {

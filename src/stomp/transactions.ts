@@ -1,5 +1,5 @@
 import { ServiceError } from '../errors/service-error.js';
-import type { PreparedPut } from '../messages/messages.service.js';
+import type { PreparedPut } from '../messages/puts.service.js';
 import type { HeldDelivery } from './held-delivery.js';
 
 const MAX_OPEN = 16;

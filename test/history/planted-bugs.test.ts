@@ -15,6 +15,20 @@ describe('the history checker finds', () => {
   );
 
   it(
+    'a merged get that hands the rows of one request to another one as well',
+    async () => {
+      const found = await propertiesBroken(PROPERTIES.holder, (test) =>
+        rewrite(test, 'get_messages_for_many', [
+          /return next;/,
+          'return next; if v_next > 1 then request := v_next - 1; return next; end if;',
+        ]),
+      );
+      expect(found.has(PROPERTIES.holder)).toBe(true);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
     'a delete that takes any receipt of the message',
     async () => {
       const found = await propertiesBroken(PROPERTIES.stale, (test) =>

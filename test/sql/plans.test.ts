@@ -152,6 +152,17 @@ const calls = (queue: number, held: readonly number[], { groups, redrives }: Thi
     values: [queue],
     index: 'message_claim',
   },
+  'get of one channel for many': {
+    text: `select * from towpath.get_messages_for_many($1, 0, false, '', '', '{2,3,5}', '{9,9,9}')`,
+    values: [queue],
+    index: 'message_claim',
+  },
+  'get of any channel for many': {
+    text: `select * from towpath.get_messages_for_many($1, 0, false, null, 'm', '{2,3,5}', '{9,9,9}')`,
+    everyChannel: true,
+    values: [queue],
+    index: 'message_claim',
+  },
   'get of dead letters': {
     text: `select * from towpath.get_messages($1, dead_letter => true, max_messages => 10)`,
     everyChannel: true,

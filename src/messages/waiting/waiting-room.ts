@@ -36,17 +36,24 @@ const SLOW_POLL_MS = 10_000;
  */
 const FIRST_RETRY_MS = 20;
 const LAST_RETRY_MS = 1000;
+/**
+ * Where a claim has found something there may be more: then twice as many are served at once, so that their claims are
+ * merged. From one on again where one has found nothing, so that one message wakes one waiter.
+ */
+const MOST_AT_ONCE = 32;
 /** Timers fire up to a millisecond early, and the database's clock is the one that counts. */
 const MARGIN_MS = 1;
 
 /**
  * Everybody on this pod who waits for one range of messages, in the order in which they came. One loop claims for the
- * first in line and otherwise sleeps until a hint, the next visibility, or the slow poll, so that the number of
- * statements depends on the ranges, not on how many wait. No connection is held while it sleeps.
+ * first in line, for more of them while there is more to have, and otherwise sleeps until a hint, the next visibility,
+ * or the slow poll, so that the number of statements depends on the ranges, not on how many wait. No connection is held
+ * while it sleeps.
  */
 export class WaitingRoom<Request, Found> {
   private readonly line: Waiter<Request, Found>[] = [];
-  private serving: Waiter<Request, Found> | null = null;
+  private readonly serving = new Set<Waiter<Request, Found>>();
+  private atOnce = 1;
   private lookAgain = false;
   /** When the earliest hinted message is visible, on the monotonic clock. */
   private hintedAt = Infinity;
@@ -115,7 +122,7 @@ export class WaitingRoom<Request, Found> {
 
   private leave(waiter: Waiter<Request, Found>): void {
     // A claim for this waiter is under way: its end decides, since what it brings must not be lost.
-    if (waiter === this.serving) waiter.isLate = true;
+    if (this.serving.has(waiter)) waiter.isLate = true;
     else this.finish(waiter, null);
   }
 
@@ -131,41 +138,56 @@ export class WaitingRoom<Request, Found> {
 
   private async serve(): Promise<void> {
     this.isRunning = true;
-    for (;;) {
-      const [first] = this.line;
-      if (first === undefined) break;
-      this.serving = first;
-      try {
-        this.lookAgain = false;
-        this.hintedAt = Infinity;
-        const found = await this.tasks.claim(first.request);
-        if (found !== null) {
-          this.retryMs = FIRST_RETRY_MS;
-          await this.hand(found, first);
-        } else if (first.isLate || first.isGone) {
-          this.serving = null;
-          this.finish(first, null);
-        } else {
-          this.serving = null;
-          await this.sleep();
-        }
-      } catch (error) {
-        this.serving = null;
-        this.fail(first, error);
-      }
+    while (this.line.length > 0) {
+      this.lookAgain = false;
+      this.hintedAt = Infinity;
+      const first = this.line.slice(0, this.atOnce);
+      const haveFound = await Promise.all(first.map((waiter) => this.serveOne(waiter)));
+      this.atOnce = haveFound.every(Boolean) ? Math.min(first.length * 2, MOST_AT_ONCE) : 1;
+      // Nobody has found anything, and nobody has left, who would have the next one looked for.
+      if (!haveFound.some(Boolean) && first.every(({ isDone }) => !isDone)) await this.sleepOrFail();
     }
     this.isRunning = false;
     this.tasks.closed();
   }
 
+  /** True where something was found. */
+  private async serveOne(waiter: Waiter<Request, Found>): Promise<boolean> {
+    this.serving.add(waiter);
+    try {
+      const found = await this.tasks.claim(waiter.request);
+      this.serving.delete(waiter);
+      if (found !== null) {
+        this.retryMs = FIRST_RETRY_MS;
+        await this.hand(found, waiter);
+      } else if (waiter.isLate || waiter.isGone) {
+        this.finish(waiter, null);
+      }
+      return found !== null;
+    } catch (error) {
+      this.serving.delete(waiter);
+      this.fail(waiter, error);
+      return false;
+    }
+  }
+
+  private async sleepOrFail(): Promise<void> {
+    const [first] = this.line;
+    try {
+      await this.sleep();
+    } catch (error) {
+      if (first !== undefined) this.fail(first, error);
+    }
+  }
+
   /**
    * A statement that failed is the failure of the one it was for: nobody knows what it has done. That the database
-   * cannot be reached, which is known only after a while, is everybody's.
+   * cannot be reached, which is known only after a while, is everybody's, but of those whose claims are under way.
    */
   private fail(first: Waiter<Request, Found>, error: unknown): void {
     const isEverybodys = error instanceof ServiceError && error.code === 'ServiceUnavailable';
     for (const waiter of isEverybodys ? this.line.slice() : [first]) {
-      if (waiter.isDone) continue;
+      if (waiter.isDone || this.serving.has(waiter)) continue;
       waiter.isDone = true;
       waiter.reject(error);
     }
@@ -173,7 +195,6 @@ export class WaitingRoom<Request, Found> {
   }
 
   private async hand(found: Found, waiter: Waiter<Request, Found>): Promise<void> {
-    this.serving = null;
     this.finish(waiter, waiter.isGone ? null : found);
     if (waiter.isGone) await this.tasks.giveBack(found);
   }

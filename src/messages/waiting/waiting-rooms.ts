@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
-import { MessageFunctions, type DeliveredMessage, type GetRequest } from '../../database/message-functions.js';
+import { MessageFunctions, type DeliveredMessage } from '../../database/message-functions.js';
 import type { Hold } from '../../memory/memory-budget.js';
+import type { GetToMerge } from '../merging/merged-messages.js';
 import { rangeKey, type WaitRange } from './wait-range.js';
 import { WaitingRoom } from './waiting-room.js';
 import { WakeUps } from './wake-ups.js';
@@ -11,7 +12,7 @@ const DEAD_LETTER_POLL_MS = 1000;
 const REMIND_MS = 10_000;
 
 /** A get with the account that its answer's memory is taken from: when it claims, not while it waits. */
-export interface ClaimRequest extends GetRequest {
+export interface ClaimRequest extends GetToMerge {
   /** The queue's setting, for the opening of what is claimed. */
   readonly acceptUnsealed: boolean;
   readonly hold: Hold;

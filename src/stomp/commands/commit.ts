@@ -1,5 +1,6 @@
 import type { Frame } from '../codec/frame.js';
 import { required } from '../header-fields.js';
+import { withPatience } from '../patience.js';
 import { checkTransactionsAllowed } from '../strict.js';
 import type { Session } from '../session.js';
 
@@ -13,18 +14,16 @@ export async function commit(session: Session, frame: Frame): Promise<void> {
   await session.settle();
   // What was to happen before has failed.
   if (!session.isOpen) return;
-  await session.services.transactions.commit(
-    puts,
-    settlings.flatMap(({ named, deliveries, visibleInSeconds, ignoresStale }) =>
-      deliveries.map((delivery) => ({
-        range: delivery.subscription.target.range,
-        receipt: delivery.receipt,
-        channelId: delivery.channelId,
-        visibleInSeconds,
-        isRequired: delivery === named && !ignoresStale,
-      })),
-    ),
+  const settlements = settlings.flatMap(({ named, deliveries, visibleInSeconds, ignoresStale }) =>
+    deliveries.map((delivery) => ({
+      range: delivery.subscription.target.range,
+      receipt: delivery.receipt,
+      channelId: delivery.channelId,
+      visibleInSeconds,
+      isRequired: delivery === named && !ignoresStale,
+    })),
   );
+  await withPatience(() => session.services.transactions.commit(puts, settlements));
   for (const { named, deliveries } of settlings) named.subscription.settled(deliveries);
   session.confirm(frame);
 }

@@ -3,7 +3,7 @@ import type { Frame } from '../codec/frame.js';
 import { readDestination, type Destination } from '../destination.js';
 import { integerOf } from '../header-fields.js';
 import { notInStrictMode, propertiesOf, SEND_OPTIONS } from '../message-headers.js';
-import type { MessageDetails } from '../../messages/messages.service.js';
+import type { MessageDetails } from '../../messages/puts.service.js';
 import type { Session } from '../session.js';
 
 const MAX_DELAY = 604_799;
@@ -46,7 +46,7 @@ async function addToTransaction(
   const transaction = session.transactions.find(name);
   const caller = session.callerOf('SEND');
   const reference = await session.queues.referenceOf(caller, destination);
-  const prepared = await session.services.messages.prepare(caller, reference, [message]);
+  const prepared = await session.services.puts.prepare(caller, reference, [message]);
   session.transactions.grow(transaction, 1, frame.body.length);
   transaction.puts.push(prepared);
   session.confirm(frame);
