@@ -13,6 +13,9 @@ export const AUTO_CHANNEL = 'auto';
 const CHANNELS = ['', '', 'amber', 'blue', AUTO_CHANNEL] as const;
 /** Every nth message is given back until it is a dead letter. */
 const POISON_EVERY = 20;
+/** What a client of transactions has to do on each connection, in so many of them. */
+const WORK = 6;
+const TRANSACTIONS = 2;
 /** How long a client waits for a pod that is away. */
 const AWAY_MS = 100;
 /** For how long a connection without a word may live on after its time. */
@@ -84,8 +87,11 @@ export class StompClients {
   async transact(options: SubscribeOptions, to: string): Promise<void> {
     await this.each(() => ({ version: '1.2', heartBeats: true }), async (session, turn) => {
       const ending = ENDINGS[turn % ENDINGS.length] ?? 'commit';
+      // There is work for it, whatever others do.
+      const work = range(WORK).map(() => ({ ...this.message(), channelId: options.channelId ?? '', delayInSeconds: 0 }));
+      await Promise.all(work.map((message) => session.send(options.queue, message)));
       const subscription = session.subscribe(options);
-      for (let transactions = 0; transactions < 4 && !session.isOver; transactions += 1) {
+      for (let transactions = 0; transactions < TRANSACTIONS && !session.isOver; transactions += 1) {
         await this.untilHolding(session, subscription, between(1, 3));
         const held = subscription.held;
         const poison = held.filter(isPoison);
@@ -98,8 +104,7 @@ export class StompClients {
         // Also into the queue that it consumes from.
         if (chance(0.2)) puts.push({ queue: options.queue, message: { ...this.message(), channelId: '' } });
         const transaction: Transaction = { puts, acks, nacks: poison };
-        const isLast = transactions === 3;
-        await transact(this.target, session, transaction, isLast ? ending : 'commit');
+        await transact(this.target, session, transaction, transactions === 0 ? 'commit' : ending);
       }
       await this.end(session, 'disconnect');
     });

@@ -62,7 +62,7 @@ export async function runStompLoad(
     clients('automatic').consume({ ...INDIVIDUAL, ack: 'auto', channelId: AUTO_CHANNEL, prefetch: 3 }),
     clients('dead').consume({ ...INDIVIDUAL, deadLetter: true }),
     clients('receiver').consume({ ...INDIVIDUAL, queue: 'out', ack: 'client' }),
-    clients('worker').transact(INDIVIDUAL, 'out'),
+    clients('worker').transact({ ...INDIVIDUAL, channelId: 'work' }, 'out'),
     clients('helper').transact({ ...INDIVIDUAL, channelId: 'amber', visibilityInSeconds: 2 }, 'out'),
   ]);
   return figuresOf([...target.queues.values()].flatMap(({ operations }) => operations));

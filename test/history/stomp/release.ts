@@ -25,9 +25,11 @@ export function releaseAfter(
   { killedAt, stoppedAt }: StompPod,
   { cutAt, endingSince, isSilent, error, answeredAsk, lastClaim, isUnsubscribed }: LostConnection,
 ): number | null {
+  const lastSign = Math.max(answeredAsk, lastClaim);
+  // It was never there.
+  if (lastSign === 0) return null;
   if (killedAt < Infinity) counts.killed += 1;
   else if (cutAt < Infinity) counts.cuts += 1;
-  const lastSign = Math.max(answeredAsk, lastClaim);
   const causes = [cutAt, stoppedAt, endingSince];
   // A client is given twice the interval from what the pod has read of it, which is at least what it has answered.
   if (isSilent || error === 'RequestTimeout') causes.push(answeredAsk + 2 * heartBeatMs);

@@ -73,9 +73,10 @@ export class RecordedSession {
     const ms = options.heartBeats ? target.heartBeatMs : 0;
     const { login, passcode } = target;
     const headers = { 'accept-version': options.version, host: '/', login, passcode, 'heart-beat': `${ms},0` };
-    session.answeredAsk = wire.write('CONNECT', headers);
+    const askedAt = wire.write('CONNECT', headers);
     await Promise.race([session.connected.promise, session.ended]);
     if (session.isOver) return null;
+    session.answeredAsk = Math.max(session.answeredAsk, askedAt);
     if (ms > 0) wire.beat(ms / 3);
     target.counts.sessions += 1;
     return session;
