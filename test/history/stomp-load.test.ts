@@ -7,6 +7,21 @@ import { StompStage } from './stomp/pods.js';
 const SECONDS = Number(process.env['TOWPATH_HISTORY_SECONDS'] ?? 25);
 /** Each client comes to each way of ending a connection, however slow the machine. */
 const ROUNDS = 7;
+/** It must have exercised what it checks. This follows from the rounds and not from the time. */
+const LEAST = {
+  messages: 300,
+  deliveries: 300,
+  releasedEarly: 5,
+  deadLetters: 1,
+  refused: 3,
+  unknown: 50,
+  sessions: 80,
+  cuts: 20,
+  killed: 3,
+  commits: 10,
+  unknownCommits: 0,
+  refusedCommits: 0,
+};
 
 describe('STOMP and REST under load, on two pods', () => {
   let stage: StompStage;
@@ -33,11 +48,14 @@ describe('STOMP and REST under load, on two pods', () => {
       const { target, all } = stage;
       const [figures] = await Promise.all([runStompLoad(target, { seconds: SECONDS, leastRounds: ROUNDS }), endPods()]);
       for (const queue of target.queues.values()) await settle(queue, all.test);
-      process.stdout.write(`history of STOMP, ${SECONDS} s: ${JSON.stringify({ ...figures, ...target.counts })}\n`);
+      const counts = { ...figures, ...target.counts };
+      process.stdout.write(`history of STOMP, ${SECONDS} s: ${JSON.stringify(counts)}\n`);
       const histories = new Map([...target.queues].map(([name, { history }]) => [name, history]));
       expect(checkHistories(histories, target.commits)).toEqual([]);
       expect(target.surprises).toEqual([]);
       for (const { surprises } of target.queues.values()) expect(surprises).toEqual([]);
+      const lacking = Object.entries(LEAST).filter(([name, least]) => counts[name as keyof typeof LEAST] <= least);
+      expect(lacking).toEqual([]);
     },
     SECONDS * 1000 + 420_000,
   );
