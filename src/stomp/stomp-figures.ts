@@ -17,6 +17,8 @@ export class StompFigures {
   puts = 0;
   /** Connections that were cut because no heart-beat came. */
   lost = 0;
+  /** Gets of subscriptions that failed because of the state of their queue and are tried again. */
+  waits = 0;
 
   count(counts: Map<string, number>, name: string): void {
     counts.set(name, (counts.get(name) ?? 0) + 1);

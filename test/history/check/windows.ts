@@ -29,10 +29,7 @@ export function earliestEnd(evidence: Evidence, delivery: Delivery, at: number):
     const ms = update.visibilityInSeconds * 1000;
     // One that was done and does not tell its time is known to be over once it is answered.
     const end = update.visibleAfter ?? update.calledAt + ms - clockToleranceMs;
-    if (
-      update.visibleAfter === null &&
-      (update.outcome === 'unknown' || update.answeredAt >= at - clockToleranceMs)
-    ) {
+    if (update.visibleAfter === null && (update.outcome === 'unknown' || update.answeredAt >= at - clockToleranceMs)) {
       earliest = Math.min(earliest, end);
       continue;
     }

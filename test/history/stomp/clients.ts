@@ -22,13 +22,7 @@ const AWAY_MS = 100;
 const PATIENCE_MS = 5000;
 
 export type WayToEnd =
-  | 'disconnect'
-  | 'unsubscribe'
-  | 'cut'
-  | 'cut to the pod'
-  | 'cut to the client'
-  | 'stall'
-  | 'freeze';
+  'disconnect' | 'unsubscribe' | 'cut' | 'cut to the pod' | 'cut to the client' | 'stall' | 'freeze';
 const WAYS: readonly WayToEnd[] = [
   'unsubscribe',
   'cut to the client',
@@ -38,7 +32,7 @@ const WAYS: readonly WayToEnd[] = [
   'freeze',
   'cut',
 ];
-const ENDINGS: readonly Ending[] = ['commit', 'late', 'cut', 'abort', 'cut'];
+const ENDINGS: readonly Ending[] = ['late', 'cut', 'commit', 'abort', 'cut'];
 
 /** One client after another, each with a connection, on one pod after the other. */
 export class StompClients {
@@ -53,68 +47,81 @@ export class StompClients {
   ) {}
 
   async produce(queue: string): Promise<void> {
-    await this.each((turn) => ({ version: '1.2', heartBeats: turn % 2 === 0 }), async (session, turn) => {
-      const messages = range(between(5, 25)).map(() => this.message());
-      const way = pick(['disconnect', 'cut to the pod', 'cut to the client'] as const);
-      // Those without a receipt come to their end with the connection.
-      const sending = messages.map((message, n) => session.send(queue, message, n === 0 || chance(0.9)));
-      if (turn % 2 === 0) await sending[0];
-      await this.end(session, way);
-      await Promise.all(sending);
-      await sleep(between(50, 200));
-    });
+    await this.each(
+      (turn) => ({ version: '1.2', heartBeats: turn % 2 === 0 }),
+      async (session, turn) => {
+        const messages = range(between(5, 25)).map(() => this.message());
+        const way = pick(['disconnect', 'cut to the pod', 'cut to the client'] as const);
+        // Those without a receipt come to their end with the connection.
+        const sending = messages.map((message, n) => session.send(queue, message, n === 0 || chance(0.9)));
+        if (turn % 2 === 0) await sending[0];
+        await this.end(session, way);
+        await Promise.all(sending);
+        await sleep(between(50, 200));
+      },
+    );
   }
 
   async consume(options: SubscribeOptions): Promise<void> {
     const versions = ['1.2', '1.1', '1.0'] as const;
-    await this.each((turn) => ({ version: versions[turn % 3] ?? '1.2', heartBeats: true }), async (session, turn) => {
-      const subscription = session.subscribe(options);
-      const handled: Promise<unknown>[] = [];
-      const until = clock() + between(300, 1500);
-      for (let seen = 0; clock() < until && !session.isOver; ) {
-        await subscription.next(50);
-        const fresh = subscription.seen.slice(seen);
-        seen = subscription.seen.length;
-        handled.push(...this.handle(session, subscription, fresh));
-      }
-      const way = WAYS[(turn + this.name.length) % WAYS.length] ?? 'cut';
-      await this.end(session, way, subscription);
-      await Promise.all(handled);
-    });
+    await this.each(
+      (turn) => ({ version: versions[turn % 3] ?? '1.2', heartBeats: true }),
+      async (session, turn) => {
+        const subscription = session.subscribe(options);
+        const handled: Promise<unknown>[] = [];
+        const until = clock() + between(300, 1500);
+        for (let seen = 0; clock() < until && !session.isOver;) {
+          await subscription.next(50);
+          const fresh = subscription.seen.slice(seen);
+          seen = subscription.seen.length;
+          handled.push(...this.handle(session, subscription, fresh));
+        }
+        const way = WAYS[(turn + this.name.length) % WAYS.length] ?? 'cut';
+        await this.end(session, way, subscription);
+        await Promise.all(handled);
+      },
+    );
   }
 
   /** Consumes here and produces there, together. */
   async transact(options: SubscribeOptions, to: string): Promise<void> {
-    await this.each(() => ({ version: '1.2', heartBeats: true }), async (session, turn) => {
-      const ending = ENDINGS[turn % ENDINGS.length] ?? 'commit';
-      // There is work for it, whatever others do.
-      const work = range(WORK).map(() => ({ ...this.message(), channelId: options.channelId ?? '', delayInSeconds: 0 }));
-      await Promise.all(work.map((message) => session.send(options.queue, message)));
-      const subscription = session.subscribe(options);
-      for (let transactions = 0; transactions < TRANSACTIONS && !session.isOver; transactions += 1) {
-        await this.untilHolding(session, subscription, between(1, 3));
-        const held = subscription.held;
-        const poison = held.filter(isPoison);
-        const acks = held.filter((each) => !isPoison(each));
-        if (acks.length === 0) {
-          await Promise.all(poison.map((each) => session.settle(each, 0)));
-          continue;
+    await this.each(
+      () => ({ version: '1.2', heartBeats: true }),
+      async (session, turn) => {
+        const ending = ENDINGS[turn % ENDINGS.length] ?? 'commit';
+        // There is work for it, whatever others do.
+        const work = range(WORK).map(() => ({
+          ...this.message(),
+          channelId: options.channelId ?? '',
+          delayInSeconds: 0,
+        }));
+        await Promise.all(work.map((message) => session.send(options.queue, message)));
+        const subscription = session.subscribe(options);
+        for (let transactions = 0; transactions < TRANSACTIONS && !session.isOver; transactions += 1) {
+          await this.untilHolding(session, subscription, between(1, 3));
+          const held = subscription.held;
+          const poison = held.filter(isPoison);
+          const acks = held.filter((each) => !isPoison(each));
+          if (acks.length === 0) {
+            await Promise.all(poison.map((each) => session.settle(each, 0)));
+            continue;
+          }
+          const puts = acks.map(({ key }) => ({ queue: to, message: { ...this.message(key), channelId: 'amber' } }));
+          // Also into the queue that it consumes from.
+          if (chance(0.2)) puts.push({ queue: options.queue, message: { ...this.message(), channelId: '' } });
+          const transaction: Transaction = { puts, acks, nacks: poison };
+          await transact(this.target, session, transaction, transactions === 0 ? 'commit' : ending);
         }
-        const puts = acks.map(({ key }) => ({ queue: to, message: { ...this.message(key), channelId: 'amber' } }));
-        // Also into the queue that it consumes from.
-        if (chance(0.2)) puts.push({ queue: options.queue, message: { ...this.message(), channelId: '' } });
-        const transaction: Transaction = { puts, acks, nacks: poison };
-        await transact(this.target, session, transaction, transactions === 0 ? 'commit' : ending);
-      }
-      await this.end(session, 'disconnect');
-    });
+        await this.end(session, 'disconnect');
+      },
+    );
   }
 
   private async each(
     options: (turn: number) => SessionOptions,
     work: (session: RecordedSession, turn: number) => Promise<void>,
   ): Promise<void> {
-    for (let turn = 0; this.goesOn(turn); ) {
+    for (let turn = 0; this.goesOn(turn);) {
       const slot = (turn + this.name.length) % this.target.pods.length;
       const proxy = await CuttingProxy.start(() => this.target.pods[slot]?.port ?? 0);
       const pod = this.target.pods[slot];
@@ -149,12 +156,21 @@ export class StompClients {
     });
   }
 
-  private async settle(session: RecordedSession, held: HeldMessage, delay: number | null, waitMs: number): Promise<void> {
+  private async settle(
+    session: RecordedSession,
+    held: HeldMessage,
+    delay: number | null,
+    waitMs: number,
+  ): Promise<void> {
     await sleep(waitMs === 30 ? between(0, 30) : waitMs);
     if (held.state === 'held' && !session.isOver) await session.settle(held, delay, chance(0.95));
   }
 
-  private async untilHolding(session: RecordedSession, subscription: RecordedSubscription, count: number): Promise<void> {
+  private async untilHolding(
+    session: RecordedSession,
+    subscription: RecordedSubscription,
+    count: number,
+  ): Promise<void> {
     const deadline = clock() + 1500;
     while (subscription.held.length < count && clock() < deadline && !session.isOver) await subscription.next(100);
   }

@@ -63,7 +63,7 @@ export async function runStompLoad(
     clients('dead').consume({ ...INDIVIDUAL, deadLetter: true }),
     clients('receiver').consume({ ...INDIVIDUAL, queue: 'out', ack: 'client' }),
     clients('worker').transact({ ...INDIVIDUAL, channelId: 'work' }, 'out'),
-    clients('helper').transact({ ...INDIVIDUAL, channelId: 'amber', visibilityInSeconds: 2 }, 'out'),
+    clients('helper').transact({ ...INDIVIDUAL, channelId: 'amber', visibilityInSeconds: 1 }, 'out'),
   ]);
   return figuresOf([...target.queues.values()].flatMap(({ operations }) => operations));
 }

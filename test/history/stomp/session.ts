@@ -3,12 +3,7 @@ import { clock, type Outcome } from '../history.js';
 import type { MessageToSend } from '../recorded-queue.js';
 import type { CuttingProxy } from './cutting-proxy.js';
 import { releaseAfter } from './release.js';
-import {
-  RecordedSubscription,
-  type HeldMessage,
-  type SettleCall,
-  type SubscribeOptions,
-} from './subscription.js';
+import { RecordedSubscription, type HeldMessage, type SettleCall, type SubscribeOptions } from './subscription.js';
 import { queueOf, type StompPod, type StompTarget } from './target.js';
 import { Wire, type Headers } from './wire.js';
 
@@ -115,7 +110,9 @@ export class RecordedSession {
 
   async send(queue: string, message: MessageToSend, wantsReceipt = true): Promise<Outcome> {
     const headers = this.sendHeaders(queue, message);
-    const call = await (wantsReceipt ? this.ask('SEND', headers, message.key) : this.tell('SEND', headers, message.key));
+    const call = await (wantsReceipt
+      ? this.ask('SEND', headers, message.key)
+      : this.tell('SEND', headers, message.key));
     this.recordPut(queue, [message], call);
     return call.outcome;
   }
@@ -263,7 +260,8 @@ export class RecordedSession {
       lastClaim: this.lastClaim,
       isUnsubscribed: this.subscriptions.size === 0,
     });
-    for (const { calledAt, answered } of this.pending.values()) answered({ calledAt, answeredAt: at, outcome: 'unknown' });
+    for (const { calledAt, answered } of this.pending.values())
+      answered({ calledAt, answeredAt: at, outcome: 'unknown' });
     this.pending.clear();
     // What waits for those answers writes them down first.
     setImmediate(() => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Outcome } from '../history.js';
 import { between } from '../random.js';
 import type { MessageToSend } from '../recorded-queue.js';
@@ -15,6 +16,9 @@ export interface Transaction {
 
 /** How a client ends a transaction; late: when what it acknowledges was given back already, so that it must fail. */
 export type Ending = 'commit' | 'abort' | 'cut' | 'late';
+
+/** Longer than a timeout of a second. */
+const LAPSED_MS = 1300;
 
 let transactions = 0;
 
@@ -40,7 +44,11 @@ export async function transact(
   if (ending === 'cut') cutWithin(session, frames);
   for (const [command, headers, body] of frames) session.write(command, headers, body);
   const [first] = acks;
-  if (ending === 'late' && first !== undefined) await session.unsubscribe(first.subscription);
+  if (ending === 'late' && first !== undefined) {
+    // Where the timeout is short others may have it by then, and what is given back is not to be theirs.
+    if (first.subscription.options.visibilityInSeconds === 1) await sleep(LAPSED_MS);
+    await session.unsubscribe(first.subscription);
+  }
   if (ending === 'abort') {
     const call = await session.ask('ABORT', within);
     // Whatever becomes of that: without a COMMIT nothing of it happens.

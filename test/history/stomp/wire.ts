@@ -47,7 +47,12 @@ export class Wire {
   }
 
   encode(command: string, headers: Headers = {}, body?: string): Buffer {
-    return encodeFrame(this.version, command, Object.entries(headers), body === undefined ? undefined : Buffer.from(body));
+    return encodeFrame(
+      this.version,
+      command,
+      Object.entries(headers),
+      body === undefined ? undefined : Buffer.from(body),
+    );
   }
 
   beat(everyMs: number): void {
