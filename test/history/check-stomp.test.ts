@@ -13,6 +13,10 @@ function release(at: number, receipts: readonly string[], outcome: Outcome = 'do
 const delivered = (...operations: Operation[]) => broken(put(0, ['a']), get(20, [delivery(20, 'a', 1)]), ...operations);
 const again = (at: number) => [get(at, [delivery(at, 'a', 2)]), del(at + 20, 'a2')];
 
+/** A client with ack:auto is cut off, when 'a' was there. */
+const cut = (at: number, more = {}) => broken(put(0, ['a']), aborted(at, { deletes: true, ...more }));
+const nack = (at: number, seconds: number): Operation => ({ ...update(at, 'a1', seconds), visibleAfter: null });
+
 describe('a holder that goes away', () => {
   it.each<Outcome>(['done', 'unknown'])('may leave its messages to others at once (%s)', (outcome) => {
     expect(delivered(release(100, ['a1'], outcome), ...again(120))).toEqual([]);
@@ -39,7 +43,6 @@ describe('a holder that goes away', () => {
   });
 
   it('may have had what was deleted as it was sent, from its channel and at that time only', () => {
-    const cut = (at: number, more = {}) => broken(put(0, ['a']), aborted(at, { deletes: true, ...more }));
     expect(cut(20)).toEqual([]);
     expect(cut(20, { deletes: false })).toEqual([PROPERTIES.lost]);
     expect(cut(20, { channelId: 'c' })).toEqual([PROPERTIES.lost]);
@@ -48,8 +51,6 @@ describe('a holder that goes away', () => {
 });
 
 describe('an update whose answer does not tell its time', () => {
-  const nack = (at: number, seconds: number): Operation => ({ ...update(at, 'a1', seconds), visibleAfter: null });
-
   it('gives back at once, or hides for as long as it says', () => {
     expect(delivered(nack(100, 0), ...again(200))).toEqual([]);
     expect(delivered(nack(100, 3), ...again(3200))).toEqual([]);

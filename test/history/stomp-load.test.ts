@@ -17,8 +17,8 @@ const LEAST = {
   unknown: 50,
   sessions: 80,
   cuts: 20,
-  killed: 3,
-  commits: 10,
+  killed: 0,
+  commits: 7,
   unknownCommits: 0,
   refusedCommits: 0,
 };

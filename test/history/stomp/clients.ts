@@ -14,8 +14,10 @@ const CHANNELS = ['', '', 'amber', 'blue', AUTO_CHANNEL] as const;
 /** Every nth message is given back until it is a dead letter. */
 const POISON_EVERY = 20;
 /** What a client of transactions has to do on each connection, in so many of them. */
-const WORK = 6;
+const WORK = 12;
 const TRANSACTIONS = 2;
+/** Others may have taken the work. */
+const TRIES = 4;
 /** How long a client waits for a pod that is away. */
 const AWAY_MS = 100;
 /** For how long a connection without a word may live on after its time. */
@@ -97,7 +99,11 @@ export class StompClients {
         }));
         await Promise.all(work.map((message) => session.send(options.queue, message)));
         const subscription = session.subscribe(options);
-        for (let transactions = 0; transactions < TRANSACTIONS && !session.isOver; transactions += 1) {
+        for (
+          let tries = 0, transactions = 0;
+          transactions < TRANSACTIONS && tries < TRIES && !session.isOver;
+          tries += 1
+        ) {
           await this.untilHolding(session, subscription, between(1, 3));
           const held = subscription.held;
           const poison = held.filter(isPoison);
@@ -111,6 +117,7 @@ export class StompClients {
           if (chance(0.2)) puts.push({ queue: options.queue, message: { ...this.message(), channelId: '' } });
           const transaction: Transaction = { puts, acks, nacks: poison };
           await transact(this.target, session, transaction, transactions === 0 ? 'commit' : ending);
+          transactions += 1;
         }
         await this.end(session, 'disconnect');
       },

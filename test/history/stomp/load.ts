@@ -71,9 +71,12 @@ export async function runStompLoad(
 /** Names of clients are never used twice, whatever runs in this process. */
 let loads = 0;
 
+function isOfStomp({ key }: { readonly key: string }): boolean {
+  return /^(?:message|poison) [a-z]/.test(key);
+}
+
 /** What clients of STOMP have put and nobody has deleted yet, about. */
 function backlogOf(operations: readonly Operation[]): number {
-  const isOfStomp = ({ key }: { readonly key: string }): boolean => /^(?:message|poison) [a-z]/.test(key);
   return operations.reduce((sum, each) => {
     if (each.kind === 'put') return sum + each.messages.filter(isOfStomp).length;
     return each.kind === 'delete' && each.outcome === 'done' && each.receipt.includes('/') ? sum - 1 : sum;
