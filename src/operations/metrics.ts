@@ -190,6 +190,11 @@ export class Metrics {
       () => stomp.lost,
     );
     this.counter(
+      'towpath_stomp_subscription_waits_total',
+      'Gets of STOMP subscriptions that failed because of the state of their queue and are tried again.',
+      () => stomp.waits,
+    );
+    this.counter(
       'towpath_stomp_puts_total',
       'Statements that stored SENDs: fewer than SEND frames, since those that follow each other are merged.',
       () => stomp.puts,

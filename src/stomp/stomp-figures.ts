@@ -24,6 +24,8 @@ export class StompFigures {
   lost = 0;
   /** Connections that did not begin with the PROXY header that is demanded. */
   unproxied = 0;
+  /** Gets of subscriptions that failed because of the state of their queue and are tried again. */
+  waits = 0;
 
   count(counts: Map<string, number>, name: string): void {
     counts.set(name, (counts.get(name) ?? 0) + 1);

@@ -38,6 +38,8 @@ export class Subscription {
   private readonly ending = new AbortController();
   private wakeUp: () => void = () => undefined;
   private running: Promise<void> = Promise.resolve();
+  /** The queue cannot be read at the moment, and the log was told. */
+  private waitsForQueue = false;
 
   constructor(
     readonly options: SubscriptionOptions,
@@ -119,20 +121,33 @@ export class Subscription {
       try {
         const deliveries = await this.get(Math.min(credit, MAX_MESSAGES), hold);
         retryMs = FIRST_RETRY_MS;
+        this.waitsForQueue = false;
         await this.hand(deliveries, hold, askedAt);
       } catch (error) {
         hold.release();
         const { code, retryAfterSeconds } = toServiceError(error);
-        // The connection goes on while the database is away: the heart-beats say that the pod is there.
-        const isForAWhile = code === 'ServiceUnavailable' || code === 'TooManyRequests';
+        // The connection goes on while the database is away: the heart-beats say that the pod is there. And while the queue
+        // cannot be read because its master key is disabled: an ERROR would end the subscriptions of other queues with it.
+        const isForAWhile = code === 'ServiceUnavailable' || code === 'TooManyRequests' || code === 'IncorrectState';
         if (!isForAWhile) {
           if (!this.isEnded) this.tasks.failed(error);
           return;
         }
+        if (code === 'IncorrectState' && !this.isEnded) this.tellThatItWaits(error);
         await this.pause(Math.max(retryMs, (retryAfterSeconds ?? 0) * 1000));
         retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
       }
     }
+  }
+
+  /** Once, until it has succeeded again. */
+  private tellThatItWaits(error: unknown): void {
+    this.services.figures.waits += 1;
+    if (this.waitsForQueue) return;
+    this.waitsForQueue = true;
+    const { message } = toServiceError(error);
+    const queue = this.target.reference;
+    this.services.logger.warn({ queue, subscription: this.options.id, reason: message }, 'a subscription waits');
   }
 
   private get(limit: number, hold: Hold): Promise<Delivery[]> {

@@ -10,6 +10,7 @@ import type {
   PutCall,
   ReceivedMessage,
   RedriveCall,
+  Rules,
   StatsCall,
   UpdateCall,
 } from './history.js';
@@ -84,9 +85,17 @@ function idOf(key: string): number {
   return key.codePointAt(0) ?? 0;
 }
 
+/** Those of a queue without consumer groups. */
+export const HAND_MADE_RULES: Rules = {
+  visibilityInSeconds: 1,
+  groups: [PRIMARY],
+  clockToleranceMs: 20,
+  lingerMs: 500,
+};
+
 /** Which properties these operations break, in a queue with these groups beside the primary one. */
 export function brokenIn(groups: readonly GroupRules[], ...operations: Operation[]): Property[] {
-  const rules = { visibilityInSeconds: 1, groups: [PRIMARY, ...groups], clockToleranceMs: 20, lingerMs: 500 };
+  const rules = { ...HAND_MADE_RULES, groups: [PRIMARY, ...groups] };
   return [...new Set(checkHistory({ rules, operations }).map(({ property }) => property))];
 }
 

@@ -78,6 +78,8 @@ export interface GetCall extends Call, Side {
   readonly visibilityInSeconds: number | null;
   /** Part of the final drain: what it finds is not lost, even if its deletion is not confirmed. */
   readonly isFinal: boolean;
+  /** What it delivers is deleted without a word of the client, also what nobody saw. Absent: it is not. */
+  readonly deletes?: boolean;
   readonly messages: readonly ReceivedMessage[];
 }
 
@@ -98,7 +100,7 @@ export interface UpdateCall extends Call, Side {
   readonly kind: 'update';
   readonly receipt: string;
   readonly visibilityInSeconds: number;
-  /** Null where it was not done. */
+  /** Null where it was not done, or the answer does not tell it. */
   readonly visibleAfter: number | null;
 }
 
@@ -106,6 +108,24 @@ export interface UpdateCall extends Call, Side {
 export interface DeleteCall extends Call, Side {
   readonly kind: 'delete';
   readonly receipt: string;
+}
+
+/**
+ * A holder goes away, and what it held is visible to others from some moment on that is not before `calledAt`: if it is done,
+ * by `answeredAt`; if it is unknown, at any later one, or not before the timeout. Then the receipts are dead.
+ */
+export interface ReleaseCall extends Call {
+  readonly kind: 'release';
+  readonly receipts: readonly string[];
+}
+
+/**
+ * Puts and deletes in several queues that happen together or not at all. They are in the histories of their queues too, with
+ * the times and the outcome of this.
+ */
+export interface CommitCall extends Call {
+  readonly puts: readonly { readonly queue: string; readonly key: string }[];
+  readonly deletes: readonly { readonly queue: string; readonly receipt: string }[];
 }
 
 /**
@@ -138,7 +158,7 @@ export interface Figures {
   readonly sizeInBytes: number;
 }
 
-export type Operation = PutCall | GetCall | UpdateCall | DeleteCall | RedriveCall | StatsCall;
+export type Operation = PutCall | GetCall | UpdateCall | DeleteCall | ReleaseCall | RedriveCall | StatsCall;
 
 const startedAt = Date.now() - performance.now();
 

@@ -12,6 +12,8 @@ export interface LoadOptions {
   readonly consumers?: number;
   /** Redrives run all the time; consumers leave more dead letters to them, and pause now and then. */
   readonly redrives?: boolean;
+  /** How many messages others have put, less those that they have deleted. */
+  readonly backlogOfOthers?: () => number;
 }
 
 const CHANNELS = ['', '', '', 'amber', 'blue', 'coral', 'dove'] as const;
@@ -24,10 +26,10 @@ const POISON_EVERY_WITH_REDRIVES = 10;
 
 /** Puts, gets, extends, overruns, gives back, forgets and deletes for a while, on all pods of the queue at once. */
 export async function runLoad(queue: RecordedQueue, options: LoadOptions): Promise<LoadCounts> {
-  const { seconds, producers = 16, consumers = 16, redrives = false } = options;
+  const { seconds, producers = 16, consumers = 16, redrives = false, backlogOfOthers = () => 0 } = options;
   const until = clock() + seconds * 1000;
   const redriving = redrives ? new RedriveLoad(queue, until) : null;
-  const load = new Load(queue, until, redriving);
+  const load = new Load(queue, until, redriving, backlogOfOthers);
   await Promise.all([
     ...range(producers).map((index) => load.produce(index)),
     ...range(consumers).map((index) => load.consume(index)),
@@ -51,11 +53,12 @@ class Load {
     private readonly queue: RecordedQueue,
     private readonly until: number,
     private readonly redriving: RedriveLoad | null,
+    private readonly backlogOfOthers: () => number,
   ) {}
 
   async produce(pod: number): Promise<void> {
     while (clock() < this.until) {
-      if (this.stored - this.gone > MAX_BACKLOG) {
+      if (this.stored - this.gone + this.backlogOfOthers() > MAX_BACKLOG) {
         await sleep(20);
         continue;
       }

@@ -83,8 +83,15 @@ export interface PodProcesses {
   readonly stop: () => Promise<void>;
 }
 
-/** Pods as processes of their own on one new database, all with this environment; the first one makes the first identity. */
-export async function startPodProcesses(count: number, common: Record<string, string> = {}): Promise<PodProcesses> {
+/**
+ * Pods as processes of their own on one new database, all with this environment, and each of the first ones with its own
+ * besides; the first one makes the first identity.
+ */
+export async function startPodProcesses(
+  count: number,
+  common: Record<string, string> = {},
+  own: readonly Record<string, string>[] = [],
+): Promise<PodProcesses> {
   const test = await createTestDatabase();
   const folders: string[] = [];
   // They have no folder in common, so they are given the master key.
@@ -106,7 +113,7 @@ export async function startPodProcesses(count: number, common: Record<string, st
       for (const folder of folders) await rm(folder, { recursive: true, force: true });
     })());
   try {
-    for (let index = 0; index < count; index += 1) await add();
+    for (let index = 0; index < count; index += 1) await add(own[index]);
     const file = path.join(folders[0] ?? '', 'credentials.json');
     const credentials = JSON.parse(await readFile(file, 'utf8')) as Credentials;
     return { test, credentials, pods, add, stop };

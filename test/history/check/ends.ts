@@ -2,13 +2,22 @@ import type { PutCall, StatsCall } from '../history.js';
 import { interval, nameOf, nameOfSide, type Evidence, type Fate } from './evidence.js';
 
 /** What exists must have been deleted or must be there in the end, in each group that takes it. */
-export function checkEnd(evidence: Evidence, { key, group, put, isTaken, deliveries, deletes }: Fate): void {
+export function checkEnd(evidence: Evidence, fate: Fate): void {
+  const { key, group, put, isTaken, deliveries, deletes } = fate;
   const exists = isTaken && (put.outcome === 'done' || deliveries.length > 0);
   const isGone = deletes.some(({ outcome }) => outcome !== 'refused');
   if (!exists || isGone || deliveries.some(({ get }) => get.isFinal)) return;
   const last = deliveries.at(-1);
+  if (mayBeDeletedUnseen(evidence, fate, last?.claimedAt ?? put.calledAt)) return;
   const what = `put ${interval(put)}, ${last === undefined ? 'never delivered' : nameOf(last)}`;
   evidence.report('lost', group.name, key, what);
+}
+
+/** Where a get deletes by itself what it delivers, a client that is cut off loses what was on its way to it. */
+function mayBeDeletedUnseen(evidence: Evidence, fate: Fate, since: number): boolean {
+  return [false, true].some((deadLetter) =>
+    evidence.blindGetsFor(fate, deadLetter, since, Infinity).some(({ deletes }) => deletes === true),
+  );
 }
 
 export function checkAllOrNone(evidence: Evidence, put: PutCall): void {

@@ -7,6 +7,7 @@ import type {
   PutCall,
   ReceivedMessage,
   RedriveCall,
+  ReleaseCall,
   Rules,
   SentMessage,
   Side,
@@ -47,6 +48,7 @@ export class Evidence {
   private readonly fatesByGroup = new Map<string, Map<string, Fate>>();
   private readonly deliveriesByReceipt = new Map<string, Delivery>();
   private readonly updatesByReceipt = new Map<string, UpdateCall[]>();
+  private readonly releasesByReceipt = new Map<string, ReleaseCall[]>();
   /** Gets that may have delivered what nobody saw. */
   private readonly blindGets: readonly GetCall[];
 
@@ -93,6 +95,13 @@ export class Evidence {
       if (known === undefined) this.updatesByReceipt.set(update.receipt, [update]);
       else known.push(update);
     }
+    for (const release of this.all('release')) {
+      for (const receipt of release.receipts) {
+        const known = this.releasesByReceipt.get(receipt);
+        if (known === undefined) this.releasesByReceipt.set(receipt, [release]);
+        else known.push(release);
+      }
+    }
     for (const call of this.all('delete')) {
       if (this.isRightSide(call)) this.deliveryOf(call.receipt)?.fate.deletes.push(call);
     }
@@ -110,6 +119,10 @@ export class Evidence {
 
   updatesWith(receipt: string): readonly UpdateCall[] {
     return this.updatesByReceipt.get(receipt) ?? [];
+  }
+
+  releasesOf(receipt: string): readonly ReleaseCall[] {
+    return this.releasesByReceipt.get(receipt) ?? [];
   }
 
   blindGetsOn(side: Side): GetCall[] {
@@ -162,6 +175,6 @@ export function nameOfSide({ group, deadLetter }: Side): string {
   return `${group === '' ? 'the primary group' : group}${deadLetter ? ' (dead letters)' : ''}`;
 }
 
-export function interval({ calledAt, answeredAt, outcome }: Operation): string {
+export function interval({ calledAt, answeredAt, outcome }: Omit<PutCall, 'kind' | 'messages'>): string {
   return `[${Math.round(calledAt)}, ${Math.round(answeredAt)}] (${outcome})`;
 }

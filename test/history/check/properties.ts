@@ -3,6 +3,7 @@ export const PROPERTIES = {
   lost: 'no acknowledged message is lost',
   nowhere: 'nothing comes from nowhere',
   filter: 'a group gets only what its filter takes',
+  transaction: 'a transaction happens as a whole or not at all',
   atomic: 'a put stores all of its messages or none, in all groups that take them',
   kept: 'a message stays as it was put',
   once: 'a message is there once',

@@ -25,6 +25,7 @@ export function checkDeletes(evidence: Evidence, fate: Fate): void {
     if (call.outcome !== 'done') continue;
     if (confirmed !== null) report('stale', `was deleted twice, ${interval(confirmed)} and ${interval(call)}`);
     confirmed = call;
+    checkReleased(evidence, delivery, call);
     for (const later of deliveries) {
       if (later.claimedAt <= delivery.claimedAt) continue;
       if (later.claimedAt < call.calledAt) {
@@ -47,9 +48,15 @@ function checkUpdate(evidence: Evidence, delivery: Delivery, update: UpdateCall)
   const { key, group, deliveries, deletes } = delivery.fate;
   const report = (property: 'times' | 'stale', what: string): void => evidence.report(property, group.name, key, what);
   if (update.outcome === 'refused') checkRefusal(evidence, delivery, update);
-  if (update.visibleAfter === null) return;
-  const updatedAt = update.visibleAfter - update.visibilityInSeconds * 1000;
-  if (!evidence.isWithin(updatedAt, update)) {
+  if (update.outcome !== 'done') return;
+  checkReleased(evidence, delivery, update);
+  const { clockToleranceMs } = evidence.rules;
+  const isTold = update.visibleAfter !== null;
+  // Where its moment is not told, it is the earliest that it can have been.
+  const updatedAt = isTold
+    ? update.visibleAfter - update.visibilityInSeconds * 1000
+    : update.calledAt - clockToleranceMs;
+  if (isTold && !evidence.isWithin(updatedAt, update)) {
     report('times', `updated at ${updatedAt}, outside its update ${interval(update)}`);
   }
   for (const later of deliveries) {
@@ -64,7 +71,18 @@ function checkUpdate(evidence: Evidence, delivery: Delivery, update: UpdateCall)
   }
 }
 
-/** A receipt may be refused once it is dead: the message was delivered again, deleted, dead-lettered or redriven. */
+/** A receipt is dead once its holder has gone away, also before anybody else has the message. */
+function checkReleased(evidence: Evidence, delivery: Delivery, call: UpdateCall | DeleteCall): void {
+  const { receipt, fate } = delivery;
+  const before = evidence
+    .releasesOf(receipt)
+    .find(({ outcome, answeredAt }) => outcome === 'done' && answeredAt < call.calledAt);
+  if (before === undefined) return;
+  const what = `the receipt of ${nameOf(delivery)} was taken ${interval(call)}, after its release ${interval(before)}`;
+  evidence.report('stale', fate.group.name, fate.key, what);
+}
+
+/** A receipt may be refused once it is dead: the message was delivered again, deleted, released, dead-lettered or redriven. */
 function checkRefusal(evidence: Evidence, delivery: Delivery, call: UpdateCall | DeleteCall): void {
   const { clockToleranceMs } = evidence.rules;
   const { fate, deadLetter, deliveryCount, claimedAt } = delivery;
@@ -76,7 +94,8 @@ function checkRefusal(evidence: Evidence, delivery: Delivery, call: UpdateCall |
   const wasDeleted = fate.deletes.some(
     (other) => other !== call && other.outcome !== 'refused' && other.calledAt <= call.answeredAt,
   );
-  if (wasDeliveredAgain || wasDeleted) return;
+  const wasReleased = evidence.releasesOf(delivery.receipt).some(({ calledAt }) => calledAt <= call.answeredAt);
+  if (wasDeliveredAgain || wasDeleted || wasReleased) return;
   if (end <= until) {
     const limit = fate.group.deliveryLimit;
     const isDeadLetter = !deadLetter && limit > 0 && deliveryCount >= limit;

@@ -16,21 +16,24 @@ export function checkWindows(evidence: Evidence, { key, group, deliveries }: Fat
 
 /**
  * The earliest time at which the window of a delivery may have ended, as it was set at `at`: by the delivery itself or
- * by the last confirmed update before; by one that cannot be put before or after `at`; by one of unknown outcome.
+ * by the last confirmed update before; by one that cannot be put before or after `at`; by one of unknown outcome; or by its
+ * release.
  */
 export function earliestEnd(evidence: Evidence, delivery: Delivery, at: number): number {
   let last = { at: delivery.claimedAt, end: delivery.visibleAfter };
-  let earliest = Infinity;
+  const { clockToleranceMs } = evidence.rules;
+  const released = evidence.releasesOf(delivery.receipt).map(({ calledAt }) => calledAt - clockToleranceMs);
+  let earliest = Math.min(...released);
   for (const update of evidence.updatesWith(delivery.receipt)) {
-    const { visibleAfter: end } = update;
+    if (update.outcome === 'refused') continue;
     const ms = update.visibilityInSeconds * 1000;
-    if (end === null) {
-      if (update.outcome === 'unknown') {
-        earliest = Math.min(earliest, update.calledAt + ms - evidence.rules.clockToleranceMs);
-      }
+    // One that was done and does not tell its time is known to be over once it is answered.
+    const end = update.visibleAfter ?? update.calledAt + ms - clockToleranceMs;
+    if (update.visibleAfter === null && (update.outcome === 'unknown' || update.answeredAt >= at - clockToleranceMs)) {
+      earliest = Math.min(earliest, end);
       continue;
     }
-    const updatedAt = end - ms;
+    const updatedAt = update.visibleAfter === null ? update.calledAt : end - ms;
     if (Math.abs(updatedAt - at) <= ROUNDING_MS) earliest = Math.min(earliest, end);
     else if (updatedAt < at) {
       // Two of one moment: either may have been the last.

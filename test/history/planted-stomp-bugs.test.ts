@@ -1,0 +1,70 @@
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { checkHistories } from './check.js';
+import { PROPERTIES, type Property } from './check/properties.js';
+import { rewrite, TIMEOUT_MS } from './plant.js';
+import { settle } from './settle.js';
+import { runStompLoad } from './stomp/load.js';
+import { StompStage } from './stomp/pods.js';
+
+const SECONDS = 4;
+/** A loaded machine may not come to what shows the bug in the first run. */
+const ATTEMPTS = 8;
+const PLANTS = pathToFileURL(path.join(import.meta.dirname, 'stomp', 'plants.mjs'));
+
+/** In the program of the pods, by its name in plants.mjs, with what it breaks. */
+const IN_PODS: readonly [bug: string, property: Property][] = [
+  ['early receipt', PROPERTIES.lost],
+  ['ack too much', PROPERTIES.lost],
+  ['split transaction', PROPERTIES.nowhere],
+  ['release of what is settled', PROPERTIES.holder],
+];
+
+/** In the function that gives back, with what it breaks. */
+const IN_SQL: readonly [bug: string, property: Property, from: RegExp][] = [
+  ['leaves the receipts alive', PROPERTIES.stale, /receipt_number = m\.receipt_number \+ 1,/],
+  ['takes what others hold by now', PROPERTIES.holder, /and m\.receipt_number = v_entry\.receipt_number/],
+];
+
+async function isFound(property: Property, stage: StompStage): Promise<boolean> {
+  const { target, all } = stage;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    const killing = sleep(SECONDS * 500).then(() => stage.kill(0));
+    await Promise.all([runStompLoad(target, { seconds: SECONDS }), killing]);
+    for (const queue of target.queues.values()) await settle(queue, all.test);
+    const histories = new Map([...target.queues].map(([name, { history }]) => [name, history]));
+    const found = new Map<Property, number>();
+    for (const each of checkHistories(histories, target.commits)) {
+      found.set(each.property, (found.get(each.property) ?? 0) + 1);
+    }
+    process.stdout.write(`${expect.getState().currentTestName}: ${JSON.stringify(Object.fromEntries(found))}\n`);
+    if (found.has(property)) return true;
+  }
+  return false;
+}
+
+describe('the history checker finds, over STOMP,', () => {
+  let stage: StompStage | undefined;
+
+  afterEach(() => stage?.stop());
+
+  it.each(IN_PODS)(
+    '%s',
+    async (bug, property) => {
+      stage = await StompStage.start({ NODE_OPTIONS: `--import=${PLANTS.href}`, PLANTED_BUG: bug });
+      expect(await isFound(property, stage)).toBe(true);
+    },
+    TIMEOUT_MS,
+  );
+
+  it.each(IN_SQL)(
+    'a release that %s',
+    async (_bug, property, from) => {
+      stage = await StompStage.start();
+      await rewrite(stage.all.test, 'give_back_messages', [from, '']);
+      expect(await isFound(property, stage)).toBe(true);
+    },
+    TIMEOUT_MS,
+  );
+});
