@@ -30,15 +30,21 @@ export function negotiate(header: string | undefined, oursMs: number): HeartBeat
 export class HeartBeats {
   private readonly sending: NodeJS.Timeout | null;
   private readonly receiving: NodeJS.Timeout | null;
+  /** The time is over, and what has come by now may not have been read yet. */
+  private isSuspected = false;
 
-  constructor(terms: HeartBeatTerms, tasks: { readonly send: () => void; readonly lost: () => void }) {
+  constructor(
+    terms: HeartBeatTerms,
+    private readonly tasks: { readonly send: () => void; readonly lost: () => void },
+  ) {
     const { sendEveryMs, receiveEveryMs } = terms;
     this.sending = sendEveryMs === 0 ? null : timer(tasks.send, sendEveryMs * SEND_AFTER);
-    this.receiving = receiveEveryMs === 0 ? null : timer(tasks.lost, receiveEveryMs * LOST_AFTER);
+    this.receiving = receiveEveryMs === 0 ? null : timer(() => this.suspect(), receiveEveryMs * LOST_AFTER);
   }
 
   /** Something came, whatever it was; or nothing could, because the connection is not read. */
   received(): void {
+    this.isSuspected = false;
     this.receiving?.refresh();
   }
 
@@ -47,7 +53,16 @@ export class HeartBeats {
     this.sending?.refresh();
   }
 
+  /** A pod that was busy for long finds its timers over before it reads its sockets: it reads them first. */
+  private suspect(): void {
+    this.isSuspected = true;
+    setImmediate(() => {
+      if (this.isSuspected) this.tasks.lost();
+    });
+  }
+
   stop(): void {
+    this.isSuspected = false;
     clearTimeout(this.sending ?? undefined);
     clearTimeout(this.receiving ?? undefined);
   }

@@ -18,10 +18,12 @@ describe('the history checker finds', () => {
     'a merged get that hands the rows of one request to another one as well',
     async () => {
       const found = await propertiesBroken(PROPERTIES.holder, (test) =>
-        rewrite(test, 'get_messages_for_many', [
-          /return next;/,
-          'return next; if v_next > 1 then request := v_next - 1; return next; end if;',
-        ]),
+        rewrite(
+          test,
+          'get_messages_for_many',
+          [/unnest\(v_claimed\);/, 'unnest(v_claimed || v_claimed);'],
+          [/\) m;\s+return;/, ') m cross join generate_series(1, 2); return;'],
+        ),
       );
       expect(found.has(PROPERTIES.holder)).toBe(true);
     },

@@ -4,11 +4,11 @@ import { Client } from '../rest/support.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { stompClients, type StompClients } from './support.js';
 
-describe('the pace of a connection', () => {
-  const tooFast = (): never => {
-    throw new ServiceError('TooManyRequests', 'too fast', { retryAfterSeconds: 0.01 });
-  };
+function tooFast(): never {
+  throw new ServiceError('TooManyRequests', 'too fast', { retryAfterSeconds: 0.01 });
+}
 
+describe('the pace of a connection', () => {
   it('is nothing to wait for where there is no limit', () => {
     const pace = new Pace({ maxBytesPerSecond: null, admit: () => undefined }, () => undefined);
     pace.onReceived(1e12);
