@@ -1,5 +1,10 @@
 import { Injectable } from '@nestjs/common';
-import { MessageFunctions, type MessageRange, type ReceiptKey } from '../database/message-functions.js';
+import {
+  MessageFunctions,
+  type MessageRange,
+  type ReceiptKey,
+  type Visibility,
+} from '../database/message-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import type { Caller } from '../identity/caller.js';
 import { RateLimits } from '../limits/rate-limits.js';
@@ -19,8 +24,7 @@ interface Update {
   readonly visibilityInSeconds: number;
 }
 
-interface GivenBack {
-  readonly receipt: string;
+interface GivenBack extends ReceiptKey {
   readonly channelId: string;
 }
 
@@ -70,15 +74,36 @@ export class DeliveriesService {
     return toBatchResult(await this.deleteAll(range, receipts), () => ({}));
   }
 
+  /** As `updateMany`, for a holder on this pod, who has to prove nothing: whether each was still held. */
+  async updateHeld(
+    caller: Caller,
+    queue: string,
+    groupId: string | undefined,
+    entries: readonly Visibility[],
+  ): Promise<boolean[]> {
+    const range = await this.range(caller, queue, groupId, 'update');
+    return (await this.applyUpdates(range, entries)).map((updated) => updated !== null);
+  }
+
+  /** As `deleteMany`, likewise. */
+  async deleteHeld(
+    caller: Caller,
+    queue: string,
+    groupId: string | undefined,
+    deliveries: readonly ReceiptKey[],
+  ): Promise<boolean[]> {
+    const range = await this.range(caller, queue, groupId, 'delete');
+    return this.merged.delete(range, deliveries);
+  }
+
   /**
    * Gives deliveries back whose holder goes away: the messages are visible at once, the receipts are dead. `counted` is
    * false for those that never reached their holder: then it is as if they had not been delivered. Asks nobody for
-   * permission: the holder had it. Receipts that are dead already are passed over.
+   * permission: the holder had it. What is somebody else's already is passed over.
    */
   async giveBack(range: MessageRange, deliveries: readonly GivenBack[], counted: boolean): Promise<void> {
-    const keys = deliveries.map(({ receipt }) => this.receipts.read(range, receipt)).filter(isGood);
-    if (keys.length === 0) return;
-    await (counted ? this.functions.giveBack(range, keys) : this.functions.release(range, keys));
+    if (deliveries.length === 0) return;
+    await (counted ? this.functions.giveBack(range, deliveries) : this.functions.release(range, deliveries));
     for (const channelId of new Set(deliveries.map((delivery) => delivery.channelId))) {
       this.wakeUps.hint({ ...range, channelId, inMs: 0 });
     }
@@ -108,14 +133,19 @@ export class DeliveriesService {
       return key instanceof ServiceError ? key : { ...key, visibilityInSeconds };
     });
     const good = read.filter(isGood);
-    const updated = good.length === 0 ? [] : await this.merged.update(range, good);
+    const updated = good.length === 0 ? [] : await this.applyUpdates(range, good);
     let next = 0;
-    return read.map((entry) => {
-      if (entry instanceof ServiceError) return entry;
-      const result = updated[next++];
-      if (result === undefined || result.visibleAfter === null) return deadReceipt();
-      this.wakeUps.hint({ ...range, channelId: result.channelId, inMs: entry.visibilityInSeconds * 1000 });
-      return { id: entry.id, visibleAfter: result.visibleAfter.toISOString() };
+    return read.map((entry) => (entry instanceof ServiceError ? entry : (updated[next++] ?? deadReceipt())));
+  }
+
+  /** Null: it is not held any more. */
+  private async applyUpdates(range: MessageRange, entries: readonly Visibility[]): Promise<(UpdatedMessage | null)[]> {
+    const updated = await this.merged.update(range, entries);
+    return entries.map(({ id, visibilityInSeconds }, index) => {
+      const { visibleAfter = null, channelId = null } = updated[index] ?? {};
+      if (visibleAfter === null) return null;
+      this.wakeUps.hint({ ...range, channelId, inMs: visibilityInSeconds * 1000 });
+      return { id, visibleAfter: visibleAfter.toISOString() };
     });
   }
 

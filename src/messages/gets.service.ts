@@ -26,9 +26,12 @@ const SHORT_RESPONSE_BYTES = 262_144;
 /** How often a get claims again where nothing of what it has claimed can be opened. */
 const MAX_CLAIMS = 3;
 
-/** A message that was delivered, with the receipt that proves it. */
-export interface Delivery extends DeliveredMessage {
-  readonly receipt: string;
+/** A message that was delivered. Who holds it on this pod needs no receipt: `id` and `receiptNumber` are what one stands for. */
+export type Delivery = DeliveredMessage;
+
+interface Delivered {
+  readonly range: MessageRange;
+  readonly messages: readonly Delivery[];
 }
 
 /** Gets, of REST and of STOMP. */
@@ -59,8 +62,8 @@ export class GetsService {
     signal: AbortSignal,
     hold: Hold,
   ): Promise<Message[]> {
-    const deliveries = await this.deliver(caller, reference, query, signal, hold);
-    return deliveries.map((delivery) => toMessage(delivery));
+    const { range, messages } = await this.deliverFrom(caller, reference, query, signal, hold, MAX_RESPONSE_BYTES);
+    return messages.map((message) => toMessage(message, this.receipts.issue(range, message)));
   }
 
   /** As `get`, with the contents as bytes. `atMostBytes` of content come at a time, or one message. */
@@ -70,8 +73,19 @@ export class GetsService {
     query: GetMessagesQuery,
     signal: AbortSignal,
     hold: Hold,
-    atMostBytes = MAX_RESPONSE_BYTES,
-  ): Promise<Delivery[]> {
+    atMostBytes: number,
+  ): Promise<readonly Delivery[]> {
+    return (await this.deliverFrom(caller, reference, query, signal, hold, atMostBytes)).messages;
+  }
+
+  private async deliverFrom(
+    caller: Caller,
+    reference: string,
+    query: GetMessagesQuery,
+    signal: AbortSignal,
+    hold: Hold,
+    atMostBytes: number,
+  ): Promise<Delivered> {
     const { queue, range } = await this.ranges.find(caller, reference, query.consumerGroupId);
     const channelId = query.channelFilter ?? null;
     this.sealed.checkMasterKey(queue);
@@ -91,7 +105,7 @@ export class GetsService {
     const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
     this.rates.given(queue, channelId, messages);
-    return messages.map((message) => ({ ...message, receipt: this.receipts.issue(range, message) }));
+    return { range, messages };
   }
 
   private async claimOrWait(
@@ -172,7 +186,7 @@ export class GetsService {
   }
 }
 
-function toMessage(delivery: Delivery): Message {
+function toMessage(delivery: Delivery, receipt: string): Message {
   const { channelId, properties } = delivery;
   const metadata = {
     ...(channelId === '' ? {} : { channelId }),
@@ -181,7 +195,7 @@ function toMessage(delivery: Delivery): Message {
   return {
     id: delivery.id,
     ...jsonContentOf(delivery.content),
-    receipt: delivery.receipt,
+    receipt,
     deliveryCount: delivery.deliveryCount,
     visibleAfter: delivery.visibleAfter.toISOString(),
     expireAfter: delivery.expireAfter.toISOString(),

@@ -1,24 +1,21 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
-import type { MessageRange, MessageToPut, PutMessage } from '../database/message-functions.js';
+import type { MessageRange, MessageToPut, PutMessage, ReceiptKey } from '../database/message-functions.js';
 import { TransactionFunctions, type SettledDelivery } from '../database/transaction-functions.js';
 import type { Queue } from '../database/queue-functions.js';
 import { SealedMessages } from '../encryption/sealed-messages.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { StorageLimit } from '../limits/storage-limit.js';
-import { ServiceError } from '../errors/service-error.js';
 import type { PreparedPut } from './puts.service.js';
-import { Receipts } from './receipts.js';
 import { WakeUps } from './waiting/wake-ups.js';
 
 /** What becomes of one delivery when the transaction is committed. */
-export interface TransactionSettlement {
+export interface TransactionSettlement extends ReceiptKey {
   readonly range: MessageRange;
-  readonly receipt: string;
   readonly channelId: string;
   /** Null: the message is deleted; else after how many seconds it is visible again. */
   readonly visibleInSeconds: number | null;
-  /** Whether nothing happens at all where the receipt is dead by then. */
+  /** Whether nothing happens at all where it is not held any more by then. */
   readonly isRequired: boolean;
 }
 
@@ -32,7 +29,6 @@ interface QueuePut {
 export class TransactionsService {
   constructor(
     private readonly functions: TransactionFunctions,
-    private readonly receipts: Receipts,
     private readonly rates: RateLimits,
     private readonly storage: StorageLimit,
     private readonly wakeUps: WakeUps,
@@ -41,18 +37,17 @@ export class TransactionsService {
   ) {}
 
   /**
-   * Whoever calls was permitted each of them. Throws NotAuthorizedOrNotFound (a required receipt is dead, a queue is gone), and
+   * Whoever calls was permitted each of them. Throws NotAuthorizedOrNotFound (what is required is not held any more, a queue is gone), and
    * what puts throw; then nothing has happened.
    */
   async commit(puts: readonly PreparedPut[], settlements: readonly TransactionSettlement[]): Promise<void> {
-    const settled = settlements.map((settlement) => this.keyOf(settlement)).filter((each) => each !== null);
     const byQueue = gathered(puts);
     for (const { queue, messages } of byQueue) this.rates.put(queue, messages);
     const sealable = byQueue.map(({ queue, messages }) => ({ queue, messages, mayNeedProperties: hasGroups(queue) }));
     const stored = await this.storeWithin(byQueue, 0, () =>
       this.sealed.sealAll(sealable, (seals) => {
         const sealed = byQueue.map((put, index) => ({ ...put, seal: seals[index]! }));
-        return this.functions.commit(settled, sealed, this.configuration.maxChannels);
+        return this.functions.commit(settlements.map(settledOf), sealed, this.configuration.maxChannels);
       }),
     );
     this.hint(byQueue, stored, settlements);
@@ -74,14 +69,6 @@ export class TransactionsService {
     return stored;
   }
 
-  /** Null: a receipt that cannot be read, and need not. */
-  private keyOf({ range, receipt, visibleInSeconds, isRequired }: TransactionSettlement): SettledDelivery | null {
-    const key = this.receipts.read(range, receipt);
-    if (!(key instanceof ServiceError)) return { ...range, ...key, visibleInSeconds, isRequired };
-    if (isRequired) throw key;
-    return null;
-  }
-
   private hint(
     puts: readonly QueuePut[],
     stored: readonly PutMessage[][],
@@ -100,6 +87,10 @@ export class TransactionsService {
       if (visibleInSeconds !== null) this.wakeUps.hint({ ...range, channelId, inMs: visibleInSeconds * 1000 });
     }
   }
+}
+
+function settledOf({ range, id, receiptNumber, visibleInSeconds, isRequired }: TransactionSettlement): SettledDelivery {
+  return { ...range, id, receiptNumber, visibleInSeconds, isRequired };
 }
 
 function hasGroups({ capabilities }: Queue): boolean {

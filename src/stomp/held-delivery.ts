@@ -7,7 +7,10 @@ export interface HeldDelivery {
   /** Grows with each delivery of the connection. */
   readonly sequence: number;
   readonly subscription: Subscription;
-  readonly receipt: string;
+  /** Of the message. */
+  readonly id: number;
+  /** Of the delivery: together they are what a receipt stands for. */
+  readonly receiptNumber: number;
   readonly channelId: string;
   readonly deliveredAt: number;
   /** For how long it was hidden, to prolong that. */

@@ -112,15 +112,14 @@ export class SettlementLane {
     const { reference, consumerGroupId } = subscription.target;
     const { deliveries } = this.services;
     const entries = batch.flatMap(({ visibleInSeconds, deliveries: held }) =>
-      held.map(({ receipt }) => ({ receipt, visibilityInSeconds: visibleInSeconds ?? 0 })),
+      held.map(({ id, receiptNumber }) => ({ id, receiptNumber, visibilityInSeconds: visibleInSeconds ?? 0 })),
     );
     const isDeletion = batch[0]?.visibleInSeconds === null;
-    const receipts = entries.map(({ receipt }) => receipt);
-    const result = await withPatience(() =>
+    const areDone = await withPatience(() =>
       isDeletion
-        ? deliveries.deleteMany(caller, reference, consumerGroupId, receipts)
-        : deliveries.updateMany(caller, reference, consumerGroupId, entries),
+        ? deliveries.deleteHeld(caller, reference, consumerGroupId, entries)
+        : deliveries.updateHeld(caller, reference, consumerGroupId, entries),
     );
-    return result.entries.map((entry) => 'errorCode' in entry);
+    return areDone.map((isDone) => !isDone);
   }
 }

@@ -144,19 +144,11 @@ export class SubscriptionHoldings {
     const now = performance.now();
     for (const delivery of deliveries) delivery.prolongedAt = now;
     const { caller, target } = this.options;
-    const entries = deliveries.map(({ receipt, visibilityInSeconds }) => ({ receipt, visibilityInSeconds }));
     try {
-      const result = await this.services.deliveries.updateMany(
-        caller,
-        target.reference,
-        target.consumerGroupId,
-        entries,
-      );
+      const { reference, consumerGroupId } = target;
+      const areHeld = await this.services.deliveries.updateHeld(caller, reference, consumerGroupId, deliveries);
       for (const [index, delivery] of deliveries.entries()) {
-        const entry = result.entries[index];
-        if (entry !== undefined && !('errorCode' in entry)) {
-          delivery.lapsesAt = now + delivery.visibilityInSeconds * 1000;
-        }
+        if (areHeld[index] === true) delivery.lapsesAt = now + delivery.visibilityInSeconds * 1000;
       }
     } catch (error) {
       this.services.logger.warn({ err: error }, 'visibility timeouts could not be prolonged');

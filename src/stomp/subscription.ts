@@ -150,7 +150,7 @@ export class Subscription {
     this.services.logger.warn({ queue, subscription: this.options.id, reason: message }, 'a subscription waits');
   }
 
-  private get(limit: number, hold: Hold): Promise<Delivery[]> {
+  private get(limit: number, hold: Hold): Promise<readonly Delivery[]> {
     const { caller, target, visibilityInSeconds } = this.options;
     const query = {
       limit,

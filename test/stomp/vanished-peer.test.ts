@@ -37,7 +37,8 @@ describe('a STOMP client that is gone without a word', () => {
     await rest.put(queueId, 'held');
     const client = await RawClient.open(proxy.port);
     await client.connect({ ...stomp.login, ...headers });
-    client.write('SUBSCRIBE', { id: '1', destination: queueId, ack: 'client-individual' });
+    // With no credit for what comes later, which is for the other one.
+    client.write('SUBSCRIBE', { id: '1', destination: queueId, ack: 'client-individual', 'prefetch-count': '1' });
     await client.take('MESSAGE');
     return queueId;
   }

@@ -17,7 +17,8 @@ export async function commit(session: Session, frame: Frame): Promise<void> {
   const settlements = settlings.flatMap(({ named, deliveries, visibleInSeconds, ignoresStale }) =>
     deliveries.map((delivery) => ({
       range: delivery.subscription.target.range,
-      receipt: delivery.receipt,
+      id: delivery.id,
+      receiptNumber: delivery.receiptNumber,
       channelId: delivery.channelId,
       visibleInSeconds,
       isRequired: delivery === named && !ignoresStale,

@@ -31,9 +31,10 @@ export function releaseAfter(
   if (killedAt < Infinity) counts.killed += 1;
   else if (cutAt < Infinity) counts.cuts += 1;
   const causes = [cutAt, stoppedAt, endingSince];
+  // A client that made a mistake is told so, and ended at once, though it may not read that before long.
+  if (error !== null && error !== 'RequestTimeout' && error !== 'ServiceUnavailable') causes.push(lastSign);
   // A client is given twice the interval from what the pod has read of it, which is at least what it has answered.
-  if (isSilent || error === 'RequestTimeout') causes.push(answeredAsk + 2 * heartBeatMs);
-  else if (error !== null && error !== 'ServiceUnavailable') causes.push(lastSign);
+  else if (isSilent || error === 'RequestTimeout') causes.push(answeredAsk + 2 * heartBeatMs);
   const at = Math.min(...causes);
   if (at < Infinity) return at < killedAt + SIGNAL_MS ? at : null;
   if (killedAt < Infinity) return null;

@@ -175,6 +175,7 @@ export class RecordedSession {
   async unsubscribe(subscription: RecordedSubscription): Promise<Outcome> {
     // Where that is not confirmed, it ends with the connection, or before.
     this.endingSince = clock();
+    subscription.endingSince = this.endingSince;
     const { calledAt, answeredAt, outcome } = await this.ask('UNSUBSCRIBE', { id: subscription.id });
     if (outcome === 'done' && this.subscriptions.delete(subscription.id)) {
       this.endingSince = Infinity;

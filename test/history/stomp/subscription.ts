@@ -42,6 +42,8 @@ const TOLERANCE_MS = 100;
 /** A subscription of a recorded session: writes down what is delivered to it, and what its end does to what it holds. */
 export class RecordedSubscription {
   readonly seen: HeldMessage[] = [];
+  /** When its client has said UNSUBSCRIBE. */
+  endingSince = Infinity;
   private readonly subscribedAt = clock();
   /** NACKs, which bring back what was delivered already. */
   private givenBack = 0;
@@ -98,6 +100,8 @@ export class RecordedSubscription {
 
   /** `delay` null: acknowledged. `outcome` is that of the frame, `named` what it named. */
   settled(covered: readonly HeldMessage[], named: HeldMessage, delay: number | null, call: SettleCall): void {
+    // What was said after UNSUBSCRIBE is refused for that: a connection holds nothing for a subscription that it has ended.
+    if (call.outcome === 'refused' && call.calledAt >= this.endingSince) return;
     if (delay !== null) this.givenBack += 1;
     for (const held of covered) {
       const outcome = this.outcomeFor(held, held === named, call);
