@@ -23,7 +23,11 @@ describe('the history checker finds', () => {
         delete from towpath.message m where m.queue_id = delete_messages.queue_id and m.id = any (ids);`;
       const found = await propertiesBroken(
         PROPERTIES.lost,
-        (test) => rewrite(test, 'delete_messages', [/delete from towpath\.message m where m\.ctid = any \(v_places\);/, everywhere]),
+        (test) =>
+          rewrite(test, 'delete_messages', [
+            /delete from towpath\.message m where m\.ctid = any \(v_places\);/,
+            everywhere,
+          ]),
         { groups: true },
       );
       expect(found.has(PROPERTIES.lost)).toBe(true);
