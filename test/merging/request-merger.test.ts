@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import fc from 'fast-check';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
@@ -91,27 +92,37 @@ describe('merging', () => {
   });
 
   it('lets what has come and not begun begin first, of the same caller, for a while', async () => {
-    const callers = new AsyncLocalStorage<string>();
-    const backlogs = new Map([['busy', 1]]);
-    const { statements, sent, submit } = setUp({
-      bounds: { backlog: () => backlogs.get(callers.getStore() ?? '') ?? 0 },
-    });
-    const busy = [callers.run('busy', () => submit('a'))];
-    const quiet = callers.run('quiet', () => submit('x', 'other'));
-    await turn();
-    expect(sent()).toEqual([['x']]);
-    busy.push(callers.run('busy', () => submit('b')));
-    backlogs.set('busy', 0);
-    await turn();
-    await turn();
-    expect(sent()).toEqual([['x'], ['a', 'b']]);
-    // However many of them there are: it is sent all the same.
-    backlogs.set('busy', 1);
-    busy.push(callers.run('busy', () => submit('c')));
-    while (statements.length < 3) await turn();
-    expect(sent()[2]).toEqual(['c']);
-    for (const { answer } of statements) answer();
-    expect(await Promise.all([quiet, ...busy])).toEqual(['X', 'A', 'B', 'C']);
+    const clock = jest.spyOn(performance, 'now').mockReturnValue(1000);
+    try {
+      const callers = new AsyncLocalStorage<string>();
+      const backlogs = new Map([['busy', 1]]);
+      const { statements, sent, submit } = setUp({
+        bounds: { backlog: () => backlogs.get(callers.getStore() ?? '') ?? 0 },
+      });
+      const busy = [callers.run('busy', () => submit('a'))];
+      const quiet = callers.run('quiet', () => submit('x', 'other'));
+      await turn();
+      expect(sent()).toEqual([['x']]);
+      busy.push(callers.run('busy', () => submit('b')));
+      backlogs.set('busy', 0);
+      await turn();
+      await turn();
+      expect(sent()).toEqual([['x'], ['a', 'b']]);
+      backlogs.set('busy', 1);
+      busy.push(callers.run('busy', () => submit('c')));
+      await turn();
+      await turn();
+      expect(statements).toHaveLength(2);
+      // However many of them there are: it is sent all the same.
+      clock.mockReturnValue(1011);
+      await turn();
+      await turn();
+      expect(sent()[2]).toEqual(['c']);
+      for (const { answer } of statements) answer();
+      expect(await Promise.all([quiet, ...busy])).toEqual(['X', 'A', 'B', 'C']);
+    } finally {
+      clock.mockRestore();
+    }
   });
 
   it('keeps keys apart', async () => {
