@@ -25,7 +25,7 @@ export function machine() {
 
 /**
  * An embedded server with the schema, for this run only. `value` runs a statement and returns the column `value` of its
- * first row; `makeQueue` returns the number of a new queue in a tenancy of its own; `close` leaves nothing behind.
+ * first row; `processId` is the postmaster's; `makeQueue` returns the number of a new queue in a tenancy of its own; `close` leaves nothing behind.
  */
 export async function openBench({ connections = 4, settings = {} } = {}) {
   const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
@@ -39,6 +39,7 @@ export async function openBench({ connections = 4, settings = {} } = {}) {
   say(`PostgreSQL ${await value(`select current_setting('server_version') as value`)} embedded, ${machine()}`);
   return {
     database,
+    processId: server.processId,
     value,
     makeQueue: (name, details = {}) =>
       value(
