@@ -101,7 +101,9 @@ export class RecordedSubscription {
   /** `delay` null: acknowledged. `outcome` is that of the frame, `named` what it named. */
   settled(covered: readonly HeldMessage[], named: HeldMessage, delay: number | null, call: SettleCall): void {
     // What was said after UNSUBSCRIBE is refused for that: a connection holds nothing for a subscription that it has ended.
-    if (call.outcome === 'refused' && call.calledAt >= this.endingSince) return;
+    // And what was to be said after the connection has ended was never said.
+    const isMoot = call.calledAt >= this.endingSince || call.calledAt === call.answeredAt;
+    if (call.outcome === 'refused' && isMoot) return;
     if (delay !== null) this.givenBack += 1;
     for (const held of covered) {
       const outcome = this.outcomeFor(held, held === named, call);
