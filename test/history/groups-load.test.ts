@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startPodProcesses, type PodProcesses } from '../pods/pod-process.js';
 import { checkHistory } from './check.js';
+import { keep } from './keep.js';
 import { GROUPS } from './groups.js';
 import { clock, type RedriveCall } from './history.js';
 import { lacking, type LoadCounts } from './load-counts.js';
@@ -89,7 +90,9 @@ describe('consumer groups and redrives under load, on two pods', () => {
       await settle(queue, all.test);
       process.stdout.write(`history of groups, ${SECONDS} s: ${JSON.stringify(counts)}\n`);
 
-      expect(checkHistory(queue.history)).toEqual([]);
+      const found = checkHistory(queue.history);
+      keep(found, { queue: queue.history });
+      expect(found).toEqual([]);
       expect(queue.surprises).toEqual([]);
       expect(interrupted).toMatchObject({ outcome: 'done', isComplete: true });
       expect(lacking(counts, LEAST)).toEqual([]);

@@ -1,5 +1,6 @@
 import { startTestPods, type TestPods } from '../support/pod.js';
 import { checkHistory } from './check.js';
+import { keep } from './keep.js';
 import { lacking } from './load-counts.js';
 import { runLoad } from './load.js';
 import { settle } from './settle.js';
@@ -41,7 +42,9 @@ describe('the queue under load, on two pods', () => {
       await settle(queue, pods.test);
       process.stdout.write(`history of ${SECONDS} s: ${JSON.stringify(counts)}\n`);
 
-      expect(checkHistory(queue.history)).toEqual([]);
+      const found = checkHistory(queue.history);
+      keep(found, { queue: queue.history });
+      expect(found).toEqual([]);
       expect(queue.surprises).toEqual([]);
       expect(queue.unavailable).toEqual([]);
       expect(lacking(counts, LEAST)).toEqual([]);

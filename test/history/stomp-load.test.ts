@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { checkHistories } from './check.js';
+import { keep } from './keep.js';
 import { settle } from './settle.js';
 import { runStompLoad } from './stomp/load.js';
 import { StompStage } from './stomp/pods.js';
@@ -51,7 +52,9 @@ describe('STOMP and REST under load, on two pods', () => {
       const counts = { ...figures, ...target.counts };
       process.stdout.write(`history of STOMP, ${SECONDS} s: ${JSON.stringify(counts)}\n`);
       const histories = new Map([...target.queues].map(([name, { history }]) => [name, history]));
-      expect(checkHistories(histories, target.commits)).toEqual([]);
+      const found = checkHistories(histories, target.commits);
+      keep(found, Object.fromEntries(histories), { commits: target.commits });
+      expect(found).toEqual([]);
       expect(target.surprises).toEqual([]);
       for (const { surprises } of target.queues.values()) expect(surprises).toEqual([]);
       const lacking = Object.entries(LEAST).filter(([name, least]) => counts[name as keyof typeof LEAST] <= least);
