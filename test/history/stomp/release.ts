@@ -16,6 +16,8 @@ export interface LostConnection {
   /** When the pod was last asked something that it has answered, and when it last claimed something that has come. */
   readonly answeredAsk: number;
   readonly lastClaim: number;
+  /** When the first ACK or NACK was said that has no answer. */
+  readonly unansweredSince: number;
   readonly isUnsubscribed: boolean;
 }
 
@@ -23,7 +25,7 @@ export interface LostConnection {
 export function releaseAfter(
   { counts, surprises, heartBeatMs }: StompTarget,
   { killedAt, stoppedAt }: StompPod,
-  { cutAt, endingSince, isSilent, error, answeredAsk, lastClaim, isUnsubscribed }: LostConnection,
+  { cutAt, endingSince, isSilent, error, answeredAsk, lastClaim, unansweredSince, isUnsubscribed }: LostConnection,
 ): number | null {
   const lastSign = Math.max(answeredAsk, lastClaim);
   // It was never there.
@@ -35,6 +37,8 @@ export function releaseAfter(
   if (error !== null && error !== 'RequestTimeout' && error !== 'ServiceUnavailable') causes.push(lastSign);
   // A client is given twice the interval from what the pod has read of it, which is at least what it has answered.
   else if (isSilent || error === 'RequestTimeout') causes.push(answeredAsk + 2 * heartBeatMs);
+  // One that hears nothing any more is not told that what it said before was a mistake.
+  if (isSilent && error === null) causes.push(unansweredSince);
   const at = Math.min(...causes);
   if (at < Infinity) return at < killedAt + SIGNAL_MS ? at : null;
   if (killedAt < Infinity) return null;

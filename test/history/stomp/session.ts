@@ -40,6 +40,8 @@ export class RecordedSession {
   /** When the pod was last asked something that it has answered, and when it last claimed something that has come. */
   private answeredAsk = 0;
   private lastClaim = 0;
+  /** When ACKs and NACKs were said that were not answered, or want no answer. */
+  private readonly unanswered = new Set<{ readonly calledAt: number }>();
   /** Since when the client wants something to end. */
   private endingSince = Infinity;
 
@@ -163,7 +165,10 @@ export class RecordedSession {
       ...(delay === null ? {} : { 'delay-in-seconds': String(delay) }),
     };
     const command = delay === null ? 'ACK' : 'NACK';
+    const said = { calledAt: clock() };
+    this.unanswered.add(said);
     const call = await (wantsReceipt ? this.ask(command, headers) : this.tell(command, headers));
+    if (call.outcome !== 'unknown') this.unanswered.delete(said);
     subscription.settled(covered, held, delay, call);
     return call.outcome;
   }
@@ -259,6 +264,7 @@ export class RecordedSession {
       error: this.error,
       answeredAsk: this.answeredAsk,
       lastClaim: this.lastClaim,
+      unansweredSince: Math.min(...[...this.unanswered].map(({ calledAt: since }) => since)),
       isUnsubscribed: this.subscriptions.size === 0,
     });
     for (const { calledAt, answered } of this.pending.values())
