@@ -10,7 +10,7 @@ import { StompStage } from './stomp/pods.js';
 
 const SECONDS = 4;
 /** A loaded machine may not come to what shows the bug in the first run. */
-const ATTEMPTS = 8;
+const ATTEMPTS = 20;
 const PLANTS = pathToFileURL(path.join(import.meta.dirname, 'stomp', 'plants.mjs'));
 
 /** In the program of the pods, by its name in plants.mjs, with what it breaks. */
