@@ -10,7 +10,11 @@ const FOLDER = path.join(import.meta.dirname, '..', '..', 'histories');
  * Writes down what was found and all of the histories it was found in, and says where: a run that broke a promise does not
  * come again. Nothing is written where nothing was found.
  */
-export function keep(found: readonly Violation[], histories: Readonly<Record<string, History>>, more: object = {}): void {
+export function keep(
+  found: readonly Violation[],
+  histories: Readonly<Record<string, History>>,
+  more: object = {},
+): void {
   if (found.length === 0) return;
   mkdirSync(FOLDER, { recursive: true });
   const file = path.join(FOLDER, `${new Date().toISOString().replaceAll(':', '-')}.json`);
