@@ -12,6 +12,7 @@ import { loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { openBareServer, openTowpath } from './peers/http.mjs';
+import { runSlice } from './peers/slice.mjs';
 import { openDirectSql, openPgmq } from './peers/sql.mjs';
 import { serverProcessorMs } from './processor-time.mjs';
 import { machine, median, percentile, say } from './support.mjs';
@@ -69,22 +70,12 @@ async function compare(batch) {
 }
 
 async function slice(side, batch) {
-  const start = performance.now();
   const cpu = side.peer.cpuMs?.() ?? 0;
   const serverCpu = serverProcessorMs(server.processId);
   const clientCpu = process.cpuUsage();
-  let lives = 0;
-  await Promise.all(
-    side.clients.map(async ({ live }) => {
-      while (performance.now() < start + SLICE_MS) {
-        const began = performance.now();
-        const count = await live(batch);
-        lives += count;
-        side.times.push(performance.now() - began);
-      }
-    }),
-  );
-  side.perSecond.push((lives / (performance.now() - start)) * 1000);
+  const { lives, times, perSecond } = await runSlice(side.clients, batch, SLICE_MS);
+  side.perSecond.push(perSecond);
+  side.times.push(...times);
   side.lives += lives;
   side.cpu += (side.peer.cpuMs?.() ?? 0) - cpu;
   side.serverCpu += serverProcessorMs(server.processId) - serverCpu;

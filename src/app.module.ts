@@ -53,6 +53,7 @@ import { StorageLimit } from './limits/storage-limit.js';
 import { MemoryBudget } from './memory/memory-budget.js';
 import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { ChannelTurns } from './messages/channel-turns.js';
+import { Floors } from './messages/floors/floors.js';
 import { ContentsController } from './messages/contents.controller.js';
 import { ContentsService } from './messages/contents.service.js';
 import { DeliveriesService } from './messages/deliveries.service.js';
@@ -205,6 +206,7 @@ export class AppModule {
         PoliciesService,
         Receipts,
         ChannelTurns,
+        Floors,
         InFlightGate,
         WaitingRooms,
         LivePods,

@@ -81,6 +81,8 @@ export interface GetRequest extends MessageRange {
   readonly visibilityInSeconds: number | null;
   readonly deliveredTo: string;
   readonly maxBytes: number;
+  /** What is visible since before that is not looked at; null: everything is. */
+  readonly visibleFrom: Date | null;
 }
 
 /** What gets of several requests have of their own; all else they have in common. */
@@ -124,15 +126,21 @@ const DELIVERED = `id, receipt_number as "receiptNumber", channel_id as "channel
     extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"`;
 const GET: Statement = {
   name: 'get_messages',
-  text: `select ${DELIVERED} from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  text: `select ${DELIVERED} from towpath.get_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::timestamptz, '-infinity'))`,
 };
 const GET_FOR_MANY: Statement = {
   name: 'get_messages_for_many',
-  text: `select ${DELIVERED}, size_in_bytes as "sizeInBytes" from towpath.get_messages_for_many($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  text: `select ${DELIVERED}, size_in_bytes as "sizeInBytes" from towpath.get_messages_for_many($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::timestamptz, '-infinity'))`,
 };
 const NEXT: Statement = {
   name: 'next_visible_after',
-  text: 'select extract(epoch from towpath.next_visible_after($1, $2, $3, $4) - clock_timestamp())::float8 * 1000 as ms',
+  text: `select extract(epoch from towpath.next_visible_after($1, $2, $3, $4, coalesce($5::timestamptz, '-infinity'))
+    - clock_timestamp())::float8 * 1000 as ms`,
+};
+const FIND_FLOOR: Statement = {
+  name: 'find_floor',
+  text: `select extract(epoch from floor)::float8 * 1000 as "floorMs", extract(epoch from looked_at)::float8 * 1000 as "lookedAtMs"
+    from towpath.find_floor($1, $2, $3, $4, coalesce($5::timestamptz, '-infinity'), $6)`,
 };
 const UPDATE: Statement = {
   name: 'update_messages',
@@ -251,6 +259,7 @@ export class MessageFunctions {
       request.visibilityInSeconds,
       request.deliveredTo,
       request.maxBytes,
+      request.visibleFrom,
     ]);
   }
 
@@ -267,12 +276,40 @@ export class MessageFunctions {
       shares.map(({ maxBytes }) => maxBytes),
       request.visibilityInSeconds,
       request.deliveredTo,
+      request.visibleFrom,
     ]);
   }
 
-  /** Milliseconds until the next message is visible (below 0: one is, but a get under way has locked it); null: none. */
-  async millisecondsUntilVisible(range: MessageRange, channelId: string | null): Promise<number | null> {
-    const [row] = await this.database.run<{ ms: number | null }>(NEXT, [...key(range), channelId]);
+  /**
+   * From when on a claim of the channel (null: of any) finds all that is committed by the time of the look, in milliseconds since
+   * 1970 by the database's clock. `visibleFrom` null: looks from the beginning.
+   */
+  async findFloor(
+    range: MessageRange,
+    channelId: string | null,
+    visibleFrom: Date | null,
+    lagMs: number,
+  ): Promise<{ readonly floorMs: number; readonly lookedAtMs: number }> {
+    const [row] = await this.database.run<{ floorMs: number; lookedAtMs: number }>(FIND_FLOOR, [
+      ...key(range),
+      channelId,
+      visibleFrom,
+      lagMs,
+    ]);
+    if (row === undefined) throw new Error('find_floor returned nothing');
+    return row;
+  }
+
+  /**
+   * Milliseconds until the next message is visible (below 0: one is, but a get under way has locked it); null: none. `visibleFrom`
+   * as in a get.
+   */
+  async millisecondsUntilVisible(
+    range: MessageRange,
+    channelId: string | null,
+    visibleFrom: Date | null = null,
+  ): Promise<number | null> {
+    const [row] = await this.database.run<{ ms: number | null }>(NEXT, [...key(range), channelId, visibleFrom]);
     return row?.ms ?? null;
   }
 

@@ -9,6 +9,7 @@ import { LivePods } from '../limits/live-pods.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { Refusals } from '../limits/refusals.js';
 import { StorageLimit } from '../limits/storage-limit.js';
+import { Floors } from '../messages/floors/floors.js';
 import { MergeCounts } from '../messages/merging/merge-counts.js';
 import { PutsService } from '../messages/puts.service.js';
 import { MemoryBudget } from '../memory/memory-budget.js';
@@ -44,6 +45,7 @@ export class Metrics {
     storage: StorageLimit,
     puts: PutsService,
     merges: MergeCounts,
+    floors: Floors,
     memory: MemoryBudget,
     recorder: RefusalRecorder,
     connections: Connections,
@@ -111,6 +113,11 @@ export class Metrics {
       'towpath_merge_separated_total',
       'Requests that were tried by themselves, because one that was merged with them was refused.',
       () => merges.separated,
+    );
+    this.counter(
+      'towpath_floor_missed_total',
+      'Looks from the beginning that found messages which claims had missed, because they were committed late.',
+      () => floors.missed,
     );
     this.counter(
       'towpath_repeated_messages_total',

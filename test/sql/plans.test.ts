@@ -163,6 +163,23 @@ const calls = (queue: number, held: readonly number[], { groups, redrives }: Thi
     values: [queue],
     index: 'message_claim',
   },
+  'look for the floor of one channel': {
+    text: `select * from towpath.find_floor($1, 0, false, '', '-infinity', 1000)`,
+    values: [queue],
+    index: 'message_claim',
+  },
+  'look for the floor of any channel': {
+    text: `select * from towpath.find_floor($1, 0, false, null, '-infinity', 1000)`,
+    everyChannel: true,
+    values: [queue],
+    index: 'message_claim',
+  },
+  'get of any channel from a floor': {
+    text: `select * from towpath.get_messages($1, after_channel_id => 'm', max_messages => 10, visible_from => now() - interval '1 hour')`,
+    everyChannel: true,
+    values: [queue],
+    index: 'message_claim',
+  },
   'get of dead letters': {
     text: `select * from towpath.get_messages($1, dead_letter => true, max_messages => 10)`,
     everyChannel: true,

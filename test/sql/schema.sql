@@ -2888,6 +2888,82 @@ $function$;
 
 comment on function towpath.find_first_tenancy() is 'Returns the tenancy that was made first; no row in a new database.';
 
+CREATE OR REPLACE FUNCTION towpath.find_floor(queue_id bigint, consumer_group_id bigint, dead_letter boolean, channel_id text, visible_from timestamp with time zone, lag_in_ms integer, OUT floor timestamp with time zone, OUT looked_at timestamp with time zone)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_from timestamptz;
+  v_retention_in_seconds integer;
+  v_channel_id text := coalesce(find_floor.channel_id, '');
+  v_skips constant boolean := towpath.skips_channels();
+  v_oldest timestamptz;
+begin
+  looked_at := clock_timestamp();
+  floor := looked_at - make_interval(secs => lag_in_ms / 1000.0);
+  select q.retention_in_seconds into v_retention_in_seconds
+  from towpath.queue q
+  where q.id = find_floor.queue_id;
+  v_from := greatest(find_floor.visible_from, looked_at - make_interval(secs => v_retention_in_seconds + 60));
+  -- Without locks, and whoever holds them: what a claim under way has locked may be given back. What has expired is never
+  -- delivered, so it holds nothing down. What a purge hides does: the purge may fail.
+  if v_skips and find_floor.channel_id is null then
+    -- As in next_visible_after: from channel to channel inside the index, to those only that have an older one.
+    loop
+      select m.channel_id, m.visible_after into v_channel_id, v_oldest
+      from towpath.message m
+      where m.queue_id = find_floor.queue_id
+        and m.consumer_group_id = find_floor.consumer_group_id
+        and m.dead_letter = find_floor.dead_letter
+        and m.size_in_bytes >= 0
+        and m.channel_id >= v_channel_id
+        and m.visible_after >= v_from
+        and m.visible_after < find_floor.floor
+        and m.expire_after > looked_at
+      order by m.channel_id, m.visible_after
+      limit 1;
+      exit when not found;
+      floor := v_oldest;
+    end loop;
+    return;
+  end if;
+  loop
+    select m.visible_after into v_oldest
+    from towpath.message m
+    where m.queue_id = find_floor.queue_id
+      and m.consumer_group_id = find_floor.consumer_group_id
+      and m.dead_letter = find_floor.dead_letter
+      and m.size_in_bytes >= 0
+      and m.channel_id = v_channel_id
+      and m.visible_after >= v_from
+      and m.visible_after < find_floor.floor
+      and m.expire_after > looked_at
+    order by m.visible_after
+    limit 1;
+    floor := least(floor, v_oldest);
+    exit when find_floor.channel_id is not null;
+    select m.channel_id into v_channel_id
+    from towpath.message m
+    where m.queue_id = find_floor.queue_id
+      and m.consumer_group_id = find_floor.consumer_group_id
+      and m.dead_letter = find_floor.dead_letter
+      and m.size_in_bytes >= 0
+      and m.channel_id > v_channel_id
+    order by m.channel_id
+    limit 1;
+    exit when not found;
+  end loop;
+end;
+$function$;
+
+comment on function towpath.find_floor(bigint,bigint,boolean,text,timestamp with time zone,integer) is 'From which time on a claim of the channel (null: of any) finds every message that is committed by now: that of the oldest live one that is visible, or has been for a claim under way, and at most lag_in_ms ago, for those that are stored but not committed. looked_at is the database''s time before the look. What is older than visible_from is not looked at; -infinity looks at all.';
+
 CREATE OR REPLACE FUNCTION towpath.find_group(tenancy_id text, group_id text)
  RETURNS towpath.user_group
  LANGUAGE plpgsql
@@ -3458,7 +3534,7 @@ $function$;
 
 comment on function towpath.forget_pod(text) is 'A pod that stops says so, so that the others need not wait until it is stale.';
 
-CREATE OR REPLACE FUNCTION towpath.get_messages(queue_id bigint, consumer_group_id bigint DEFAULT 0, dead_letter boolean DEFAULT false, channel_id text DEFAULT NULL::text, after_channel_id text DEFAULT ''::text, max_messages integer DEFAULT 1, visibility_in_seconds integer DEFAULT NULL::integer, delivered_to text DEFAULT NULL::text, max_bytes integer DEFAULT 2097152)
+CREATE OR REPLACE FUNCTION towpath.get_messages(queue_id bigint, consumer_group_id bigint DEFAULT 0, dead_letter boolean DEFAULT false, channel_id text DEFAULT NULL::text, after_channel_id text DEFAULT ''::text, max_messages integer DEFAULT 1, visibility_in_seconds integer DEFAULT NULL::integer, delivered_to text DEFAULT NULL::text, max_bytes integer DEFAULT 2097152, visible_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone)
  RETURNS SETOF towpath.message
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
@@ -3531,6 +3607,7 @@ begin
             and m.dead_letter = get_messages.dead_letter
             and m.size_in_bytes >= 0
             and m.channel_id > v_channel_id
+            and m.visible_after >= get_messages.visible_from
           order by m.channel_id, m.visible_after
           limit 1;
         elsif not v_wrapped then
@@ -3541,6 +3618,7 @@ begin
             and m.dead_letter = get_messages.dead_letter
             and m.size_in_bytes >= 0
             and m.channel_id > v_channel_id
+            and m.visible_after >= get_messages.visible_from
             and m.visible_after <= v_now
           order by m.channel_id, m.visible_after
           limit 1;
@@ -3552,6 +3630,7 @@ begin
             and m.dead_letter = get_messages.dead_letter
             and m.size_in_bytes >= 0
             and m.channel_id > v_channel_id
+            and m.visible_after >= get_messages.visible_from
             and m.channel_id <= after_channel_id
             and m.visible_after <= v_now
           order by m.channel_id, m.visible_after
@@ -3572,6 +3651,7 @@ begin
             and m.dead_letter = get_messages.dead_letter
             and m.size_in_bytes >= 0
             and m.channel_id = ''
+            and m.visible_after >= get_messages.visible_from
           order by m.visible_after
           limit 1;
           exit when found and v_oldest <= v_now;
@@ -3584,7 +3664,7 @@ begin
 
     -- What was created longer ago than the retention has expired, and nothing is visible before it is created: so expired
     -- messages that were not swept yet are stepped over unseen. The minute is for a clock that was set back.
-    v_floor := v_now - make_interval(secs => v_queue.retention_in_seconds + 60);
+    v_floor := greatest(get_messages.visible_from, v_now - make_interval(secs => v_queue.retention_in_seconds + 60));
     v_watermark := 0;
     if v_purge.channel_ids is null or v_channel_id = any (v_purge.channel_ids) then
       v_floor := greatest(v_floor, v_purge.started_at);
@@ -3670,9 +3750,9 @@ begin
 end;
 $function$;
 
-comment on function towpath.get_messages(bigint,bigint,boolean,text,text,integer,integer,text,integer) is 'Delivers up to max_messages visible messages of one channel: counts the delivery, raises the receipt number and hides them for visibility_in_seconds (null: the queue''s; 0: they stay visible). channel_id null: the next channel after after_channel_id, in turn, that has something ('''' is the queue itself). dead_letter true: from the dead letter queue, where no limit counts. Answers hold at most max_bytes, but always one message. Nothing waits here. TP404 queue, TP409 state.';
+comment on function towpath.get_messages(bigint,bigint,boolean,text,text,integer,integer,text,integer,timestamp with time zone) is 'Delivers up to max_messages visible messages of one channel: counts the delivery, raises the receipt number and hides them for visibility_in_seconds (null: the queue''s; 0: they stay visible). channel_id null: the next channel after after_channel_id, in turn, that has something ('''' is the queue itself). dead_letter true: from the dead letter queue, where no limit counts. Answers hold at most max_bytes, but always one message. What is visible since before visible_from is not looked at: find_floor says from where on that misses nothing. Nothing waits here. TP404 queue, TP409 state.';
 
-CREATE OR REPLACE FUNCTION towpath.get_messages_for_many(queue_id bigint, consumer_group_id bigint, dead_letter boolean, channel_id text, after_channel_id text, limits integer[], max_bytes integer[], visibility_in_seconds integer DEFAULT NULL::integer, delivered_to text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION towpath.get_messages_for_many(queue_id bigint, consumer_group_id bigint, dead_letter boolean, channel_id text, after_channel_id text, limits integer[], max_bytes integer[], visibility_in_seconds integer DEFAULT NULL::integer, delivered_to text DEFAULT NULL::text, visible_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone)
  RETURNS SETOF towpath.message
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
@@ -3707,6 +3787,7 @@ begin
       and m.dead_letter = get_messages_for_many.dead_letter
       and m.size_in_bytes >= 0
       and m.channel_id > ''
+      and m.visible_after >= get_messages_for_many.visible_from
     order by m.channel_id, m.visible_after
     limit 1;
     if not found then
@@ -3722,7 +3803,7 @@ begin
       get_messages_for_many.queue_id, get_messages_for_many.consumer_group_id, get_messages_for_many.dead_letter,
       v_channel_id, after_channel_id, least(v_limit, 2147483647)::integer,
       get_messages_for_many.visibility_in_seconds, get_messages_for_many.delivered_to,
-      least(v_max_bytes, 2147483647)::integer
+      least(v_max_bytes, 2147483647)::integer, get_messages_for_many.visible_from
     ) m;
     return;
   end if;
@@ -3738,7 +3819,7 @@ begin
       get_messages_for_many.queue_id, get_messages_for_many.consumer_group_id, get_messages_for_many.dead_letter,
       null, v_last_channel_id, least(v_limit, 2147483647)::integer,
       get_messages_for_many.visibility_in_seconds, get_messages_for_many.delivered_to,
-      least(v_max_bytes, 2147483647)::integer
+      least(v_max_bytes, 2147483647)::integer, get_messages_for_many.visible_from
     ) m;
     exit when v_claimed is null;
     return query select * from unnest(v_claimed);
@@ -3763,7 +3844,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.get_messages_for_many(bigint,bigint,boolean,text,text,integer[],integer[],integer,text) is 'As get_messages, for several requests that came beside each other: limits and max_bytes have one element per request, in the order in which they came. The caller shares out what comes, in its order: a request takes messages of one channel, at most its limit and its bytes, and one in any case. What is left over then, which happens where sizes fill no answer exactly, the caller releases. Where the requests name no channel (channel_id null), each has the next one in turn. The same errors.';
+comment on function towpath.get_messages_for_many(bigint,bigint,boolean,text,text,integer[],integer[],integer,text,timestamp with time zone) is 'As get_messages, for several requests that came beside each other: limits and max_bytes have one element per request, in the order in which they came. The caller shares out what comes, in its order: a request takes messages of one channel, at most its limit and its bytes, and one in any case. What is left over then, which happens where sizes fill no answer exactly, the caller releases. Where the requests name no channel (channel_id null), each has the next one in turn. The same errors.';
 
 CREATE OR REPLACE FUNCTION towpath.get_stats(queue_id bigint, consumer_group_id bigint DEFAULT 0, channel_id text DEFAULT NULL::text)
  RETURNS TABLE(visible_messages bigint, in_flight_messages bigint, size_in_bytes bigint, dead_visible_messages bigint, dead_in_flight_messages bigint, dead_size_in_bytes bigint, delayed_messages bigint)
@@ -4970,7 +5051,7 @@ $function$;
 
 comment on function towpath.new_ocid(text) is 'Returns a new identifier of the given type (queue, queueworkrequest, ...): unguessable, never used before.';
 
-CREATE OR REPLACE FUNCTION towpath.next_visible_after(queue_id bigint, consumer_group_id bigint, dead_letter boolean, channel_id text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION towpath.next_visible_after(queue_id bigint, consumer_group_id bigint, dead_letter boolean, channel_id text DEFAULT NULL::text, visible_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  STABLE
@@ -5003,7 +5084,7 @@ begin
   if v_skips and next_visible_after.channel_id is null then
     -- From channel to channel inside the index, stopping only where one has an earlier time than all before: a dozen
     -- statements for 10,000 channels as a rule, because the earliest so far is beaten ever more seldom.
-    v_floor := v_now - make_interval(secs => v_retention_in_seconds + 60);
+    v_floor := greatest(next_visible_after.visible_from, v_now - make_interval(secs => v_retention_in_seconds + 60));
     if v_purge.queue_id is not null and v_purge.channel_ids is null then
       v_floor := greatest(v_floor, v_purge.started_at);
     end if;
@@ -5036,7 +5117,7 @@ begin
   end if;
   loop
     -- Expired and purged messages are stepped over as in get_messages.
-    v_floor := v_now - make_interval(secs => v_retention_in_seconds + 60);
+    v_floor := greatest(next_visible_after.visible_from, v_now - make_interval(secs => v_retention_in_seconds + 60));
     v_watermark := 0;
     if v_purge.channel_ids is null or v_channel_id = any (v_purge.channel_ids) then
       v_floor := greatest(v_floor, v_purge.started_at);
@@ -5071,7 +5152,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.next_visible_after(bigint,bigint,boolean,text) is 'When the next message of the channel (null: of any) is visible; a time that has passed where one is visible already but locked by a get under way; null where there is none.';
+comment on function towpath.next_visible_after(bigint,bigint,boolean,text,timestamp with time zone) is 'When the next message of the channel (null: of any) is visible; a time that has passed where one is visible already but locked by a get under way; null where there is none. visible_from as in get_messages.';
 
 CREATE OR REPLACE FUNCTION towpath.notify_identity_changed()
  RETURNS trigger

@@ -16,6 +16,7 @@ import { SealedMessages } from '../../encryption/sealed-messages.js';
 import { FairTurns } from '../../fairness/fair-turns.js';
 import { currentLane } from '../../fairness/lane.js';
 import { ChannelTurns } from '../channel-turns.js';
+import { Floors } from '../floors/floors.js';
 import { WakeUps } from '../waiting/wake-ups.js';
 import { MergeCounts, type MergeKind } from './merge-counts.js';
 import { RequestMerger, type MergeBounds } from './request-merger.js';
@@ -33,8 +34,8 @@ interface Put {
   readonly hasGroups: boolean;
 }
 
-/** A get before its turn: the channel is chosen when it is sent. */
-export interface GetToMerge extends Omit<GetRequest, 'afterChannelId'> {
+/** A get before its turn: the channel, and where to begin, are chosen when it is sent. */
+export interface GetToMerge extends Omit<GetRequest, 'afterChannelId' | 'visibleFrom'> {
   /** Aborted where the client has gone: then nothing is claimed for it. */
   readonly signal: AbortSignal;
 }
@@ -67,6 +68,7 @@ export class MergedMessages {
     private readonly sealed: SealedMessages,
     private readonly turns: ChannelTurns,
     private readonly wakeUps: WakeUps,
+    private readonly floors: Floors,
     counts: MergeCounts,
     fairTurns: FairTurns,
     @Inject(CONFIGURATION) private readonly configuration: Configuration,
@@ -142,7 +144,11 @@ export class MergedMessages {
 
   private async sendGets(gets: readonly GetToMerge[]): Promise<DeliveredMessage[][]> {
     const { signal: _, ...one } = first(gets);
-    const request = { ...one, afterChannelId: this.turns.lastServed(one) };
+    const request = {
+      ...one,
+      afterChannelId: this.turns.lastServed(one),
+      visibleFrom: this.floors.forClaim(one),
+    };
     if (gets.length === 1) {
       const messages = await this.functions.get(request);
       this.servedUpTo(request, messages.at(-1));

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { MessageFunctions, type DeliveredMessage } from '../../database/message-functions.js';
 import type { Hold } from '../../memory/memory-budget.js';
 import type { GetToMerge } from '../merging/merged-messages.js';
+import { Floors } from '../floors/floors.js';
 import { rangeKey, type WaitRange } from './wait-range.js';
 import { WaitingRoom } from './waiting-room.js';
 import { WakeUps } from './wake-ups.js';
@@ -36,6 +37,7 @@ export class WaitingRooms {
   constructor(
     private readonly functions: MessageFunctions,
     private readonly wakeUps: WakeUps,
+    private readonly floors: Floors,
   ) {
     this.wakeUps.onHint = (key, inMs): void => this.rooms.get(key)?.room.hint(inMs);
     this.wakeUps.waitingHere = (): Iterable<WaitRange> => [...this.rooms.values()].map(({ range }) => range);
@@ -88,7 +90,8 @@ export class WaitingRooms {
       {
         claim,
         giveBack,
-        millisecondsUntilVisible: () => this.functions.millisecondsUntilVisible(range, range.channelId),
+        millisecondsUntilVisible: () =>
+          this.functions.millisecondsUntilVisible(range, range.channelId, this.floors.forLook(range)),
         closed: () => {
           clearInterval(reminder);
           this.rooms.delete(key);
