@@ -7,13 +7,14 @@
 //   npm run bench:stomp -- --quick         2 rounds of 1 s
 //   npm run bench:stomp -- --profile       only Towpath, and where the pod's time goes, by file
 //   … --rounds 9 --seconds 5 --producers 8 --consumers 8 --bytes 200 --windows 1,50 --prefetch 50
+//   … --json file                       the rates as JSON too
 //   … --only classic,quorum                some of the contestants: towpath, classic, quorum (queues of RabbitMQ)
 //
 //   BENCH_RABBITMQ=host:port               where RabbitMQ speaks STOMP; localhost:61613 if absent, skipped where nobody answers
 //   BENCH_RABBITMQ_LOGIN, …_PASSCODE       guest, guest
 //   BENCH_RABBITMQ_PID                     its process, to tell what it takes of the processors
 import { fork } from 'node:child_process';
-import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -40,6 +41,7 @@ const { values: options } = parseArgs({
     prefetch: text('50'),
     only: text('towpath,classic,quorum'),
     fsync: text('on'),
+    json: { type: 'string' },
   },
 });
 const ROUNDS = Number(options.rounds ?? (options.quick ? 2 : 5));
@@ -58,6 +60,7 @@ const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 const loads = { producers: startLoad(), consumers: startLoad() };
 const contestants = [];
 let towpath = null;
+const results = [];
 /** When the first slice that counts began. */
 let measuredSince = Infinity;
 try {
@@ -73,6 +76,7 @@ try {
   );
   for (const window of WINDOWS) await compare(window);
   say(machine());
+  if (options.json !== undefined) await writeFile(options.json, JSON.stringify(results));
 } finally {
   for (const { process: child } of Object.values(loads)) child.kill();
   await towpath?.stop();
@@ -99,6 +103,7 @@ async function compare(window) {
     const rate = median(of('rate'));
     rates.set(name, rate);
     const [low, high] = [Math.min(...of('rate')), Math.max(...of('rate'))];
+    results.push({ window, name, rate, low, high });
     const cpu = ['broker', 'database', 'clients']
       .map((what) => `${what} ${median(of(what)).toFixed(0)}`)
       .filter((each) => !each.endsWith('NaN'));

@@ -59,16 +59,12 @@ try {
     const client = open(pods[0]);
     return { live: () => client('POST', `${API}/queues/${queue}/messages`, body).then(() => 1), close: client.close };
   });
-  const poll = (pod, waitsFor, channel) => ({
-    pod,
-    target: `${API}/queues/${waitsFor}/messages?channelFilter=${channel}`,
-  });
   const cases = [
     { name: 'nobody waits', polls: [] },
-    { name: 'one waits on another pod for another channel of the queue', polls: [poll(pods[1], queue, 'never')] },
+    { name: 'one waits on another pod for another channel of the queue', polls: [poll(pods[1], queue)] },
     {
       name: `${WAITERS} wait for other queues, half of them on another pod`,
-      polls: others.map((other, index) => poll(pods[index % 2], other, 'never')),
+      polls: others.map((other, index) => poll(pods[index % 2], other)),
     },
   ];
   say(`${machine()}; ${CLIENTS} clients, 200 bytes, ${ROUNDS} rounds of slices of ${SLICE_MS} ms`);
@@ -98,6 +94,11 @@ try {
   for (const pod of pods) await pod.stop();
   await server.stop();
   await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** A long poll for a channel that nothing is put to. */
+function poll(pod, queue) {
+  return { pod, target: `${API}/queues/${queue}/messages?channelFilter=never` };
 }
 
 /** Opens long polls, which are polled again when they end, and resolves when they wait: to what ends them. */

@@ -17,10 +17,14 @@ export async function openTowpath({ name = 'towpath', databaseUrl, dataDirectory
     cpuMs: pod.cpuMs,
     metrics: () => main('GET', '/metrics'),
     async clients(count, queueName, bytes) {
-      const details = { displayName: queueName, compartmentId, visibilityInSeconds: 300 };
-      await main('POST', `${API}/queues`, JSON.stringify(details));
-      const { items } = await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=${queueName}`);
-      const target = `${API}/queues/${items[0].id}/messages`;
+      const find = async () =>
+        (await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=${queueName}`)).items[0];
+      // Another pod of the same database may have made it.
+      if ((await find()) === undefined) {
+        const details = { displayName: queueName, compartmentId, visibilityInSeconds: 300 };
+        await main('POST', `${API}/queues`, JSON.stringify(details));
+      }
+      const target = `${API}/queues/${(await find()).id}/messages`;
       return Array.from({ length: count }, () => {
         const client = open();
         return { close: client.close, live: (batch) => live(client, target, '&timeoutInSeconds=0', batch, bytes) };

@@ -54,7 +54,8 @@ export async function openPgmq({ databaseUrl, sqlFile }) {
   await setUp.connect();
   await setUp.query('create schema if not exists pgmq');
   await setUp.query(await readFile(sqlFile, 'utf8'));
-  const open = [];
+  const open = new Set();
+  const end = (client) => (open.delete(client) ? client.end() : undefined);
   return {
     name: 'pgmq',
     async clients(count, queueName, bytes) {
@@ -65,7 +66,7 @@ export async function openPgmq({ databaseUrl, sqlFile }) {
         Array.from({ length: count }, async () => {
           const client = new pg.Client({ connectionString: databaseUrl });
           await client.connect();
-          open.push(client);
+          open.add(client);
           const run = async (name, text, values) => (await client.query({ name, text, values })).rows;
           const live = async (batch) => {
             if (batch === 1) await run('send', 'select * from pgmq.send($1, $2::jsonb)', [queue, message]);
@@ -87,12 +88,12 @@ export async function openPgmq({ databaseUrl, sqlFile }) {
             }
             return batch;
           };
-          return { live, close: () => undefined };
+          return { live, close: () => void end(client) };
         }),
       );
     },
     async stop() {
-      await Promise.all(open.map((client) => client.end()));
+      await Promise.all([...open].map(end));
       await setUp.end();
     },
   };

@@ -1,0 +1,129 @@
+// From put to delivery: messages are put at a fixed rate on one pod, whether earlier ones were answered or not, and long polls wait for them on
+// another one. Times count from when a message was due, so that a pause of the service is in all messages that it held up.
+import { build } from 'hdr-histogram-js';
+import { API, startPodProcess } from '../pod-process.mjs';
+import { openRawClient } from '../raw-client.mjs';
+import { withServer } from './server.mjs';
+
+const PER_SECOND = 200;
+const POLLS = 8;
+const PUTTERS = 64;
+const WARM_SECONDS = 3;
+const PERCENTILES = [1, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99];
+
+export const delivery = {
+  name: 'delivery',
+  title: `From put to delivery through long polls on another pod, ${PER_SECOND} messages per second`,
+  run: (options) => withServer((server) => measure(server, options)),
+};
+
+async function measure(server, { quick, progress }) {
+  const seconds = quick ? 10 : 60;
+  progress(`delivery: ${seconds} s`);
+  const pods = [await server.open(startPodProcess(server)), await server.open(startPodProcess(server))];
+  const { apiKey, compartmentId } = pods[0].credentials;
+  const open = (pod) => openRawClient(pod.endpoint.port, { authorization: `Bearer ${apiKey}` });
+  const main = open(pods[0]);
+  await main('POST', `${API}/queues`, JSON.stringify({ displayName: 'delivery', compartmentId }));
+  const { items } = await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=delivery`);
+  const target = `${API}/queues/${items[0].id}/messages`;
+
+  const [delivered, confirmed] = [build(), build()];
+  const perSecond = new Map();
+  let measuredSince = Infinity;
+  let [sent, came, isOver] = [0, 0, false];
+  const record = (histogram, due) => {
+    if (due >= measuredSince) histogram.recordValue(Math.max(1, Math.round((performance.now() - due) * 1000)));
+  };
+  const poll = async () => {
+    const client = open(pods[1]);
+    while (!isOver) {
+      const { messages } = await client('GET', `${target}?timeoutInSeconds=2&limit=20`);
+      for (const { content } of messages) {
+        const due = Number(content.split(' ', 1)[0]);
+        record(delivered, due);
+        if (due >= measuredSince) {
+          came += 1;
+          const second = Math.floor((due - measuredSince) / 1000);
+          perSecond.set(second, Math.max(perSecond.get(second) ?? 0, performance.now() - due));
+        }
+      }
+      if (messages.length > 0) {
+        const entries = messages.map(({ receipt }) => ({ receipt }));
+        await client('POST', `${target}/actions/deleteMessages`, JSON.stringify({ entries }));
+      }
+    }
+    client.close();
+  };
+  const polling = Promise.all(Array.from({ length: POLLS }, poll));
+
+  const free = Array.from({ length: PUTTERS }, () => open(pods[0]));
+  const all = [...free];
+  const line = [];
+  const put = (due) => {
+    const client = free.pop();
+    if (client === undefined) return void line.push(due);
+    const body = JSON.stringify({ messages: [{ content: `${due} ${'x'.repeat(180)}` }] });
+    void client('POST', target, body).then(() => {
+      record(confirmed, due);
+      free.push(client);
+      if (line.length > 0) put(line.shift());
+    });
+  };
+  const start = performance.now();
+  measuredSince = start + WARM_SECONDS * 1000;
+  const total = (WARM_SECONDS + seconds) * PER_SECOND;
+  for (let n = 0; n < total;) {
+    for (; n < total && start + (n * 1000) / PER_SECOND <= performance.now(); n += 1) {
+      const due = start + (n * 1000) / PER_SECOND;
+      if (due >= measuredSince) sent += 1;
+      put(due);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  for (let wait = 0; came < sent && wait < 200; wait += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  isOver = true;
+  await polling;
+  for (const client of [...all, main]) client.close();
+  if (came !== sent) throw new Error(`${came} of ${sent} messages were delivered`);
+
+  const row = (name, histogram) => [
+    name,
+    ...[50, 99, 99.9].map((percentile) => ms(histogram, percentile).toFixed(1)),
+    (histogram.maxValue / 1000).toFixed(1),
+  ];
+  return {
+    tables: [
+      {
+        title: `${sent} messages in ${seconds} s, ms from when each was due`,
+        columns: ['', 'p50', 'p99', 'p99.9', 'most'],
+        rows: [row('put confirmed', confirmed), row('delivered', delivered)],
+      },
+    ],
+    ratios: [
+      { what: 'delivered: p50 in ms', ratio: ms(delivered, 50), most: 5 },
+      { what: 'delivered: p99 in ms', ratio: ms(delivered, 99), most: 25 },
+    ],
+    plots: [
+      {
+        title: 'From when a message was due (open loop)',
+        x: 'percentile',
+        y: 'ms',
+        series: [
+          ['put confirmed', confirmed],
+          ['delivered', delivered],
+        ].map(([name, histogram]) => ({ name, points: PERCENTILES.map((each) => [each, ms(histogram, each)]) })),
+      },
+      {
+        title: 'The slowest delivery of each second',
+        x: 'second',
+        y: 'ms',
+        series: [{ name: 'delivered', points: [...perSecond].toSorted(([a], [b]) => a - b) }],
+      },
+    ],
+  };
+}
+
+function ms(histogram, percentile) {
+  return histogram.getValueAtPercentile(percentile) / 1000;
+}

@@ -1,0 +1,32 @@
+// A database of its own for each scenario, and what it takes of the processors.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { startEmbeddedPostgres } from '../../dist/embedded-postgres/embedded-postgres.js';
+
+/** Runs `act` with `{ databaseUrl, dataDirectory, processId }`, and whatever it opened by `open`, which is closed in any case. */
+export async function withServer(act) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  const server = await startEmbeddedPostgres({
+    dataDirectory: path.join(folder, 'server'),
+    settings: { max_wal_size: '8GB', max_connections: '700' },
+  });
+  const opened = [];
+  try {
+    return await act({
+      databaseUrl: server.url,
+      dataDirectory: path.join(folder, 'pod'),
+      processId: server.processId,
+      /** Of something with `stop`, or a promise of it. */
+      open: async (promise) => {
+        const thing = await promise;
+        opened.push(thing);
+        return thing;
+      },
+    });
+  } finally {
+    for (const thing of opened.toReversed()) await thing.stop();
+    await server.stop();
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
