@@ -18,7 +18,7 @@ export const delivery = {
 };
 
 async function measure(server, { quick, progress }) {
-  const seconds = quick ? 10 : 60;
+  const seconds = quick ? 8 : 60;
   progress(`delivery: ${seconds} s`);
   const pods = [await server.open(startPodProcess(server)), await server.open(startPodProcess(server))];
   const { apiKey, compartmentId } = pods[0].credentials;
@@ -31,19 +31,19 @@ async function measure(server, { quick, progress }) {
   const [delivered, confirmed] = [build(), build()];
   const perSecond = new Map();
   let measuredSince = Infinity;
-  let [sent, came, isOver] = [0, 0, false];
+  const progressed = { sent: 0, came: 0, isOver: false };
   const record = (histogram, due) => {
     if (due >= measuredSince) histogram.recordValue(Math.max(1, Math.round((performance.now() - due) * 1000)));
   };
   const poll = async () => {
     const client = open(pods[1]);
-    while (!isOver) {
+    while (!progressed.isOver) {
       const { messages } = await client('GET', `${target}?timeoutInSeconds=2&limit=20`);
       for (const { content } of messages) {
         const due = Number(content.split(' ', 1)[0]);
         record(delivered, due);
         if (due >= measuredSince) {
-          came += 1;
+          progressed.came += 1;
           const second = Math.floor((due - measuredSince) / 1000);
           perSecond.set(second, Math.max(perSecond.get(second) ?? 0, performance.now() - due));
         }
@@ -62,7 +62,10 @@ async function measure(server, { quick, progress }) {
   const line = [];
   const put = (due) => {
     const client = free.pop();
-    if (client === undefined) return void line.push(due);
+    if (client === undefined) {
+      line.push(due);
+      return;
+    }
     const body = JSON.stringify({ messages: [{ content: `${due} ${'x'.repeat(180)}` }] });
     void client('POST', target, body).then(() => {
       record(confirmed, due);
@@ -76,13 +79,15 @@ async function measure(server, { quick, progress }) {
   for (let n = 0; n < total;) {
     for (; n < total && start + (n * 1000) / PER_SECOND <= performance.now(); n += 1) {
       const due = start + (n * 1000) / PER_SECOND;
-      if (due >= measuredSince) sent += 1;
+      if (due >= measuredSince) progressed.sent += 1;
       put(due);
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  for (let wait = 0; came < sent && wait < 200; wait += 1) await new Promise((resolve) => setTimeout(resolve, 50));
-  isOver = true;
+  for (let wait = 0; progressed.came < progressed.sent && wait < 200; wait += 1)
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  progressed.isOver = true;
+  const { sent, came } = progressed;
   await polling;
   for (const client of [...all, main]) client.close();
   if (came !== sent) throw new Error(`${came} of ${sent} messages were delivered`);

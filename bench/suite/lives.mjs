@@ -35,7 +35,7 @@ async function compareAll(server, options) {
     for (const clients of counts) {
       progress(`lives: batches of ${batch}, ${clients} clients`);
       // Compilers take tens of thousands of requests until they have done what they can.
-      const warmMs = quick ? 2000 : clients === counts[0] ? 10_000 : 2000;
+      const warmMs = quick ? 1500 : clients === counts[0] ? 10_000 : 2000;
       const sides = await compare(server, peers, { batch, clients, rounds, sliceMs: quick ? 500 : 1000, warmMs });
       tell(result, sides, batch, clients);
       rates.set(clients, median(sides[0].perSecond));

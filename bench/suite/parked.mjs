@@ -11,7 +11,8 @@ const QUEUES = 100;
 /** A long poll lasts 30 seconds at most: all must be parked by then, and measured. */
 const POLL_SECONDS = 30;
 const OPENING_MS = 10_000;
-const MEASURED_MS = 15_000;
+/** After its start a pod has something to do for a while. */
+const SETTLING_MS = 10_000;
 
 export const parked = {
   name: 'parked',
@@ -46,7 +47,7 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
     };
   };
   progress('parked: a pod with nothing to do');
-  await new Promise((resolve) => setTimeout(resolve, 5000));
+  await new Promise((resolve) => setTimeout(resolve, SETTLING_MS));
   const idle = await during(quick ? 10_000 : 30_000);
 
   const { apiKey, compartmentId } = pod.credentials;
@@ -76,7 +77,7 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
   const openedMs = performance.now() - began;
   await new Promise((resolve) => setTimeout(resolve, 2000));
   progress(`parked: ${polls} long polls`);
-  const waiting = await during(MEASURED_MS);
+  const waiting = await during(quick ? 5000 : 15_000);
   const bytes = (residentBytes(pod.processId) - before) / polls;
   if (ended > 0)
     throw new Error(`${ended} long polls ended before they were measured (opened in ${openedMs.toFixed(0)} ms)`);

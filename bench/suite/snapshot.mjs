@@ -32,14 +32,14 @@ async function measure(server, { quick, minutes = quick ? 2 : 10, pgmqSql, alone
   for (const peer of peers) {
     sides.push({ peer, clients: await peer.clients(CLIENTS, 'under-a-snapshot', BYTES), perMinute: [], lives: 0 });
   }
-  for (const { clients } of sides) await runSlice(clients, BATCH, quick ? WARM_MS / 4 : WARM_MS);
+  for (const { clients } of sides) await runSlice(clients, BATCH, quick ? WARM_MS / 5 : WARM_MS);
   const reader = new pg.Client({ connectionString: server.databaseUrl });
   await reader.connect();
   await server.open({ stop: () => reader.end() });
   await reader.query('begin isolation level repeatable read');
   await reader.query('select count(*) from towpath.queue');
-  // A quick run has minutes of ten seconds.
-  const slices = (quick ? 10_000 : 60_000) / SLICE_MS;
+  // A quick run has minutes of six seconds.
+  const slices = (quick ? 6000 : 60_000) / SLICE_MS;
   for (let minute = 1; minute <= minutes; minute += 1) {
     const rates = sides.map(() => []);
     for (let slice = 0; slice < slices; slice += 1) {
@@ -53,7 +53,7 @@ async function measure(server, { quick, minutes = quick ? 2 : 10, pgmqSql, alone
     for (const [index, { perMinute }] of sides.entries()) perMinute.push(median(rates[index]));
   }
   for (const { clients } of sides) for (const client of clients) client.close();
-  const what = quick ? 'ten seconds' : 'minute';
+  const what = quick ? 'six seconds' : 'minute';
   return {
     tables: [
       {
