@@ -25,7 +25,7 @@ import { WaitingRooms } from './messages/waiting/waiting-rooms.js';
 import { Metrics } from './operations/metrics.js';
 import { NestLogger } from './operations/nest-logger.js';
 import { Readiness } from './operations/readiness.js';
-import { Connections } from './rest/connections.js';
+import { Connections, LISTEN_BACKLOG } from './rest/connections.js';
 import { describe } from './rest/description.js';
 import { createHttpAdapter } from './rest/http-server.js';
 import { refusalOf } from './rest/refused-operations.js';
@@ -103,7 +103,7 @@ export async function startPod(
     const running = await buildApp(foundations, logger);
     app = running;
     await notifications.start();
-    await running.listen({ port: configuration.port, host: configuration.host });
+    await running.listen({ port: configuration.port, host: configuration.host, backlog: LISTEN_BACKLOG });
     const stomp = running.get(StompGateway);
     const stompPort = await stomp.listen(running.getHttpServer());
     certificate?.start();

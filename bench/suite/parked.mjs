@@ -11,6 +11,8 @@ const QUEUES = 100;
 /** A long poll lasts 30 seconds at most: all must be parked by then, and measured. */
 const POLL_SECONDS = 30;
 const OPENING_MS = 10_000;
+/** The last ones are parked so long after they were sent. */
+const ARRIVING_MS = 8000;
 /** After its start a pod has something to do for a while. */
 const SETTLING_MS = 10_000;
 
@@ -75,9 +77,9 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
     if (n % 100 === 0) await new Promise((resolve) => setTimeout(resolve, OPENING_MS / 2 / (polls / 100)));
   }
   const openedMs = performance.now() - began;
-  await new Promise((resolve) => setTimeout(resolve, 2000));
+  await new Promise((resolve) => setTimeout(resolve, ARRIVING_MS));
   progress(`parked: ${polls} long polls`);
-  const waiting = await during(quick ? 5000 : 15_000);
+  const waiting = await during(quick ? 5000 : 12_000);
   const bytes = (residentBytes(pod.processId) - before) / polls;
   if (ended > 0)
     throw new Error(`${ended} long polls ended before they were measured (opened in ${openedMs.toFixed(0)} ms)`);

@@ -3,6 +3,11 @@ import type { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { ServiceError } from '../errors/service-error.js';
 
+/**
+ * Connections that wait to be accepted, as far as the kernel allows (net.core.somaxconn): when a pod ends, all of its clients come to
+ * another one at once, and one that finds no room tries again only after seconds. Every listener has it.
+ */
+export const LISTEN_BACKLOG = 4096;
 /** How many connections beyond the limit are accepted all the same, for as long as it takes to tell them. */
 const REFUSALS = 256;
 const REFUSAL_MS = 5000;

@@ -41,6 +41,11 @@ const LAST_RETRY_MS = 1000;
  * merged. From one on again where one has found nothing, so that one message wakes one waiter.
  */
 const MOST_AT_ONCE = 32;
+/**
+ * Who joins a line that was looked for so recently finds nothing that the others have not found: whatever has become visible since
+ * was hinted. So ten thousand who come again and again cost a look a second, and a lost hint is made good as soon by newcomers.
+ */
+const LOOKED_RECENTLY_MS = 1000;
 /** Timers fire up to a millisecond early, and the database's clock is the one that counts. */
 const MARGIN_MS = 1;
 
@@ -60,6 +65,7 @@ export class WaitingRoom<Request, Found> {
   private wake: () => void = () => undefined;
   private retryMs = FIRST_RETRY_MS;
   private isRunning = false;
+  private lookedAt = -Infinity;
   private isClosed = false;
 
   constructor(
@@ -85,8 +91,8 @@ export class WaitingRoom<Request, Found> {
     };
     signal.addEventListener('abort', onAbort, { once: true });
     this.line.push(waiter);
-    if (this.isRunning) this.look();
-    else void this.serve();
+    if (!this.isRunning) void this.serve();
+    else if (performance.now() - this.lookedAt > LOOKED_RECENTLY_MS) this.look();
     try {
       return await promise;
     } finally {
@@ -141,6 +147,7 @@ export class WaitingRoom<Request, Found> {
     while (this.line.length > 0) {
       this.lookAgain = false;
       this.hintedAt = Infinity;
+      this.lookedAt = performance.now();
       const first = this.line.slice(0, this.atOnce);
       const haveFound = await Promise.all(first.map((waiter) => this.serveOne(waiter)));
       this.atOnce = haveFound.every(Boolean) ? Math.min(first.length * 2, MOST_AT_ONCE) : 1;

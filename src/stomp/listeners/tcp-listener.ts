@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import { ServiceError } from '../../errors/service-error.js';
+import { LISTEN_BACKLOG } from '../../rest/connections.js';
 import { hasWrongCertificate, type ServerCertificate } from '../../tls/server-certificate.js';
 import type { Connection } from '../connections/connection.js';
 import { TcpConnection } from '../connections/tcp-connection.js';
@@ -53,7 +54,7 @@ export class TcpListener {
   async listen(port: number, host: string): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.server.once('error', reject);
-    this.server.listen({ port, host, backlog: 1024 }, resolve);
+    this.server.listen({ port, host, backlog: LISTEN_BACKLOG }, resolve);
     await promise;
     this.server.off('error', reject);
     const address = this.server.address();
