@@ -1,5 +1,6 @@
 import { Agent, request } from 'node:http';
 import pg from 'pg';
+import { MergeCounts } from '../../src/messages/merging/merge-counts.js';
 import { WakeUps } from '../../src/messages/waiting/wake-ups.js';
 import { clock } from '../history/history.js';
 import { message, startPodsAndQueue, until, untilParked, waitersOf, type PodsAndQueue } from './support.js';
@@ -58,6 +59,29 @@ describe('parked long polls', () => {
     await Promise.all(polls);
     await untilParked(pods.pods[1]!, 0);
     await queue.delete(0, [found![0]!.receipt]);
+  });
+
+  it('join a line that was just looked for without a look of their own', async () => {
+    const { pods, newQueue } = all;
+    const queue = await newQueue();
+    const counts = pods.pods[1]!.app.get(MergeCounts);
+    const observed = counts.onStatement;
+    let claims = 0;
+    counts.onStatement = (kind, requests): void => {
+      if (kind === 'get') claims += 1;
+      observed(kind, requests);
+    };
+    const gone = new AbortController();
+    const began = performance.now();
+    const polls = Array.from({ length: POLLS }, () => queue.get(1, { timeoutInSeconds: 30, signal: gone.signal }));
+    await untilParked(pods.pods[1]!, POLLS);
+    // Those of the first turn each look before there is a line; then one look a second, and what the slow poll adds.
+    const seconds = (performance.now() - began) / 1000;
+    expect(claims).toBeLessThan(POLLS / 10 + 2 * seconds);
+    counts.onStatement = observed;
+    gone.abort();
+    await Promise.all(polls);
+    await untilParked(pods.pods[1]!, 0);
   });
 
   it('take no message with them when their clients go away', async () => {
