@@ -1,5 +1,6 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Notifications } from '../../database/notifications.js';
 import { keysConcernedBy, rangeKey, type VisibilityHint, type WaitRange } from './wait-range.js';
 
@@ -19,7 +20,7 @@ import { keysConcernedBy, rangeKey, type VisibilityHint, type WaitRange } from '
 const ANNOUNCED_FOR_MS = 20_000;
 /** How long hints are remembered for waiters whose announcement is still under way. */
 const REMEMBERED_FOR_MS = 5000;
-/** Hints are gathered for so long, so that a busy queue sends few notifications. */
+/** The first hint is told at once; after that hints are gathered for so long, so that a busy pod sends few notifications. */
 const GATHER_MS = 2;
 const MAX_REMEMBERED = 10_000;
 /** Keeps a payload below PostgreSQL's 8,000 bytes: an entry is at most about 120. */
@@ -51,7 +52,6 @@ export class WakeUps implements OnApplicationShutdown {
   private readonly told = new Map<string, number>();
   /** What is to be told to the others: per range the earliest time at which something is visible. */
   private readonly outgoing = new Map<string, { readonly range: WaitRange; readonly visibleAt: number }>();
-  private timer: NodeJS.Timeout | null = null;
   private isSending = false;
   private isStopped = false;
   private readonly onMessage = (payload: unknown): void => this.receive(payload);
@@ -88,7 +88,6 @@ export class WakeUps implements OnApplicationShutdown {
   onApplicationShutdown(): void {
     this.notifications.events.off('message', this.onMessage);
     this.notifications.events.off('listening', this.onListening);
-    if (this.timer !== null) clearTimeout(this.timer);
     this.isStopped = true;
   }
 
@@ -134,12 +133,12 @@ export class WakeUps implements OnApplicationShutdown {
     const visibleAt = performance.now() + hint.inMs;
     const known = this.outgoing.get(key);
     if (known === undefined || known.visibleAt > visibleAt) this.outgoing.set(key, { range: hint, visibleAt });
-    this.timer ??= setTimeout(() => void this.flush(), GATHER_MS);
+    // With what else becomes visible by the same commit.
+    if (!this.isSending) queueMicrotask(() => void this.flush());
   }
 
   /** One notification at a time: while it is under way the next gathers, however slow the database is. */
   private async flush(): Promise<void> {
-    this.timer = null;
     if (this.isSending) return;
     this.isSending = true;
     while (this.outgoing.size > 0 && !this.isStopped) {
@@ -148,6 +147,7 @@ export class WakeUps implements OnApplicationShutdown {
       for (const [key] of next) this.outgoing.delete(key);
       const ranges = next.map(([, { range, visibleAt }]) => toEntry(range, Math.max(0, visibleAt - now)));
       await this.notifications.send({ t: 'visible', pod: this.pod, ranges });
+      await sleep(GATHER_MS);
     }
     this.isSending = false;
   }
