@@ -239,14 +239,16 @@ async function simulate(
   return { inTime, longest };
 }
 
+/** A look from the beginning begins in that time, and ends. */
+function bound(lookMs: number): number {
+  return Math.max(LOOK_AT_ALL_EVERY_MS, 20 * (lookMs + 20)) + 2 * (lookMs + 20);
+}
+
 describe('claims from a floor', () => {
   const put = fc.record({
     everyMs: fc.integer({ min: 10, max: 900 }),
     commitMs: fc.oneof(fc.integer({ min: 0, max: LAG_MS - 20 }), fc.integer({ min: 0, max: 4000 })),
   });
-  /** A look from the beginning begins in that time, and ends. */
-  const bound = (lookMs: number): number => Math.max(LOOK_AT_ALL_EVERY_MS, 20 * (lookMs + 20)) + 2 * (lookMs + 20);
-
   it('find at once what is committed in time, and all else within the time between looks from the beginning', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -53,9 +53,9 @@ const put = (queue: string, contents: readonly string[], client = clients[0]!): 
 /** Gets by both pods, again and again: what came, and when. */
 function claimAllTheTime(queue: string, query = ''): Map<string, { at: number; message: Message }> {
   const found = new Map<string, { at: number; message: Message }>();
-  let isOver = false;
+  const end = new AbortController();
   const claim = async (client: Client): Promise<void> => {
-    while (!isOver) {
+    while (!end.signal.aborted) {
       for (const message of await get(client, queue, query))
         found.set(message.content, { at: performance.now(), message });
       await sleep(CLAIM_EVERY_MS);
@@ -64,7 +64,7 @@ function claimAllTheTime(queue: string, query = ''): Map<string, { at: number; m
   const claiming = Promise.all(clients.map(claim));
   claimers.push({
     stop: async () => {
-      isOver = true;
+      end.abort();
       await claiming;
     },
   });
@@ -151,6 +151,7 @@ describe('a pod that knows where to begin', () => {
     await writer.query('commit');
     await writer.end();
     await untilFound(found, 'late');
+    expect(found.get('late')!.message.deliveryCount).toBe(1);
   });
 
   it('finds what is committed late and tells nobody, by the look from the beginning', async () => {
@@ -252,11 +253,11 @@ describe('while somebody holds a snapshot', () => {
       );
       const from = floors.forLook(rangeOf(queueId));
       const pagesOf = async (visibleFrom: Date | string): Promise<number> => {
-        const [row] = await pods.test.sql<{ plan: [{ Plan: Record<string, number> }] }>(
+        const [row] = await pods.test.sql<{ 'QUERY PLAN': [{ Plan: Record<string, number> }] }>(
           `explain (analyze, buffers, format json) select * from towpath.get_messages($1, channel_id => '', visible_from => $2)`,
           [queueId, visibleFrom],
         );
-        const { Plan: plan } = Object.values(row!)[0]![0]!;
+        const { Plan: plan } = row!['QUERY PLAN'][0];
         return plan['Shared Hit Blocks']! + plan['Shared Read Blocks']!;
       };
       // The first call of a connection reads catalogs too.
