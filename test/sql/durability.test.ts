@@ -24,6 +24,15 @@ const held = (rows: readonly { id: number; receipt_number: number }[]): { id: nu
 const settingIn = async (by: Run): Promise<string> =>
   one(await by<{ value: string }>(`select current_setting('synchronous_commit') as value`)).value;
 
+const functions = (): MessageFunctions => new MessageFunctions(test().database);
+/** What the setting was in each transaction that changed messages, as a trigger saw it. */
+const seen = async (act: () => Promise<unknown>): Promise<string[]> => {
+  await run('truncate seen');
+  await act();
+  const rows = await run<{ setting: string }>('select distinct setting from seen');
+  return rows.map(({ setting }) => setting);
+};
+
 describe('the setting durability', () => {
   it('is FULL unless it is asked for, and can be changed', async () => {
     const of = async (queue: Queue): Promise<string> =>
@@ -126,15 +135,6 @@ describe('as_relaxed', () => {
 });
 
 describe('the statements of pods', () => {
-  const functions = (): MessageFunctions => new MessageFunctions(test().database);
-  /** What the setting was in each transaction that changed messages, as a trigger saw it. */
-  const seen = async (act: () => Promise<unknown>): Promise<string[]> => {
-    await run('truncate seen');
-    await act();
-    const rows = await run<{ setting: string }>('select distinct setting from seen');
-    return rows.map(({ setting }) => setting);
-  };
-
   beforeAll(async () => {
     await run('create table public.seen (setting text)');
     await run(`create function public.see() returns trigger language plpgsql as $$
