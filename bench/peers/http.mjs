@@ -16,14 +16,18 @@ export async function openTowpath({ name = 'towpath', databaseUrl, dataDirectory
     name,
     cpuMs: pod.cpuMs,
     metrics: () => main('GET', '/metrics'),
-    async clients(count, queueName, bytes) {
-      const details = { displayName: queueName, compartmentId, visibilityInSeconds: 300 };
+    async clients(count, queueName, bytes, settings = {}) {
+      const details = { displayName: queueName, compartmentId, visibilityInSeconds: 300, ...settings };
       await main('POST', `${API}/queues`, JSON.stringify(details));
       const { items } = await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=${queueName}`);
       const target = `${API}/queues/${items[0].id}/messages`;
       return Array.from({ length: count }, () => {
         const client = open();
-        return { close: client.close, live: (batch) => live(client, target, '&timeoutInSeconds=0', batch, bytes) };
+        return {
+          close: client.close,
+          live: (batch) => live(client, target, '&timeoutInSeconds=0', batch, bytes),
+          put: (batch) => put(client, target, batch, bytes),
+        };
       });
     },
     async stop() {
@@ -49,9 +53,14 @@ export async function openBareServer({ databaseUrl, dataDirectory }) {
   };
 }
 
-async function live(client, target, query, batch, bytes) {
+async function put(client, target, batch, bytes) {
   const content = 'x'.repeat(bytes);
   await client('POST', target, JSON.stringify({ messages: Array.from({ length: batch }, () => ({ content })) }));
+  return batch;
+}
+
+async function live(client, target, query, batch, bytes) {
+  await put(client, target, batch, bytes);
   for (let left = batch; left > 0;) {
     const { messages } = await client('GET', `${target}?limit=${left}${query}`);
     left -= messages.length;
