@@ -7,9 +7,14 @@ import { CurrentCaller } from '../identity/permission.js';
 import type { Hold } from '../memory/memory-budget.js';
 import { ClientGone } from '../rest/client-gone.js';
 import { RequestHold } from '../rest/held-memory.js';
-import { API_VERSION, Operation, PUT_RETRY_TOKEN_HEADER } from '../rest/operation.js';
+import {
+  API_VERSION,
+  DURABILITY_HEADER,
+  Operation,
+  PUT_RETRY_TOKEN_HEADER,
+  tellDurability,
+} from '../rest/operation.js';
 import { DeliveriesService } from './deliveries.service.js';
-import { DURABILITY_HEADER, tell } from './durability.js';
 import { GetsService } from './gets.service.js';
 import {
   consumerGroupQuery,
@@ -45,7 +50,8 @@ export class MessagesController {
     id: 'putMessages',
     summary: 'Puts messages',
     description:
-      'Stores 1 to 20 messages, all or none. The answer comes after they are durable. One that gets no answer may ' +
+      'Stores 1 to 20 messages, all or none. The answer comes after they are durable; on a queue with the durability RELAXED a ' +
+      'little before, as the header towpath-durability says. One that gets no answer may ' +
       'have been stored: SDKs do not repeat it by themselves. With `opc-retry-token`, or a `deduplicationId` in each ' +
       'message, it may be repeated.',
     permission: 'use queue-push',
@@ -65,7 +71,7 @@ export class MessagesController {
     @Body({ schema: putMessagesDetails }) details: z.infer<typeof putMessagesDetails>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<PutMessages> {
-    return tell(reply, await this.puts.put(caller, queueId, details, retryToken));
+    return tellDurability(reply, await this.puts.put(caller, queueId, details, retryToken));
   }
 
   @Get()
@@ -94,7 +100,7 @@ export class MessagesController {
     @RequestHold() hold: Hold,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ messages: Message[] }> {
-    return tell(reply, await this.gets.get(caller, queueId, query, gone, hold));
+    return tellDurability(reply, await this.gets.get(caller, queueId, query, gone, hold));
   }
 
   @Put(':messageReceipt')
@@ -119,7 +125,7 @@ export class MessagesController {
     @Body({ schema: updateMessageDetails }) { visibilityInSeconds }: z.infer<typeof updateMessageDetails>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<UpdatedMessage> {
-    return tell(
+    return tellDurability(
       reply,
       await this.deliveries.update(caller, queueId, consumerGroupId, { receipt, visibilityInSeconds }),
     );
@@ -140,7 +146,7 @@ export class MessagesController {
     @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    return tell(reply, await this.deliveries.delete(caller, queueId, consumerGroupId, receipt));
+    return tellDurability(reply, await this.deliveries.delete(caller, queueId, consumerGroupId, receipt));
   }
 
   @Post('actions/updateMessages')
@@ -165,7 +171,7 @@ export class MessagesController {
     @Body({ schema: updateMessagesDetails }) { entries }: z.infer<typeof updateMessagesDetails>,
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<UpdateMessagesResult> {
-    return tell(reply, await this.deliveries.updateMany(caller, queueId, consumerGroupId, entries));
+    return tellDurability(reply, await this.deliveries.updateMany(caller, queueId, consumerGroupId, entries));
   }
 
   @Post('actions/deleteMessages')
@@ -191,6 +197,6 @@ export class MessagesController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeleteMessagesResult> {
     const receipts = entries.map(({ receipt }) => receipt);
-    return tell(reply, await this.deliveries.deleteMany(caller, queueId, consumerGroupId, receipts));
+    return tellDurability(reply, await this.deliveries.deleteMany(caller, queueId, consumerGroupId, receipts));
   }
 }
