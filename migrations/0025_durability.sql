@@ -141,6 +141,10 @@ returns anyelement
 language plpgsql
 volatile
 set search_path = towpath, pg_temp
+-- A lookup by the primary key, however many queues there are and whatever was known of them when it was planned.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
   v_queue_id bigint;

@@ -1030,6 +1030,9 @@ CREATE OR REPLACE FUNCTION towpath.as_relaxed(queue_ids bigint[], value anyeleme
  RETURNS anyelement
  LANGUAGE plpgsql
  SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
 declare
   v_queue_id bigint;
