@@ -145,6 +145,7 @@ set search_path = towpath, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_queue_id bigint;

@@ -1033,6 +1033,7 @@ CREATE OR REPLACE FUNCTION towpath.as_relaxed(queue_ids bigint[], value anyeleme
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   v_queue_id bigint;
