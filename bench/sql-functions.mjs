@@ -1,5 +1,5 @@
 // What the SQL functions of the hot path take of the processors per message, beside the barest statements that could do the same:
-// put, get (by one request and merged for several), delete. One session, no commits that wait for a disk, so that work is all there is.
+// put, get (by one request and merged for several), delete; and put and delete where the queue is RELAXED. One session, no commits that wait for a disk, so that work is all there is.
 //
 //   npm run bench:sql-functions              140 messages per statement, as seven requests of 20 are; half a minute
 //   BENCH_MESSAGES=20 BENCH_ROUNDS=30 …
@@ -23,15 +23,18 @@ try {
      visible_after timestamptz not null default now(), delivery_count integer not null default 0)`,
   );
   await run('make bare index', 'create index on bare_message (visible_after)');
-  const remove = (found) =>
-    run('delete', 'select * from towpath.delete_messages($1, 0, false, $2, $3)', [
-      queue,
+  const relaxed = await bench.makeQueue('relaxed', { visibilityInSeconds: 300, durability: 'RELAXED' });
+  // What pods send for a queue that is RELAXED.
+  const asRelaxed = 'towpath.as_relaxed(array[$1::bigint], $1::bigint)';
+  const remove = (found, name = 'delete', on = queue, first = '$1') =>
+    run(name, `select * from towpath.delete_messages(${first}, 0, false, $2, $3)`, [
+      on,
       found.map(({ id }) => id),
       found.map(({ receipt_number: number }) => number),
     ]);
-  const put = () =>
-    run('put', 'select * from towpath.put_sealed_messages($1, $2, $3, $4, $5, $6, $7)', [
-      queue,
+  const put = (name = 'put', on = queue, first = '$1') =>
+    run(name, `select * from towpath.put_sealed_messages(${first}, $2, $3, $4, $5, $6, $7)`, [
+      on,
       Buffer.alloc(BYTES * MESSAGES, 1),
       ...[BYTES, '', null, 0, BYTES].map(all),
     ]);
@@ -53,19 +56,24 @@ try {
         run('bare delete', 'delete from bare_message where id = any($1::bigint[])', [found.map(({ id }) => id)]),
     },
     'one request': {
-      put,
+      put: () => put(),
       get: () => run('get', 'select * from towpath.get_messages($1, max_messages => $2)', [queue, MESSAGES]),
-      delete: remove,
+      delete: (found) => remove(found),
+    },
+    'as relaxed': {
+      put: () => put('relaxed put', relaxed, asRelaxed),
+      get: () => run('get', 'select * from towpath.get_messages($1, max_messages => $2)', [relaxed, MESSAGES]),
+      delete: (found) => remove(found, 'relaxed delete', relaxed, asRelaxed),
     },
     'seven requests': {
-      put,
+      put: () => put(),
       get: () =>
         run('get for many', `select * from towpath.get_messages_for_many($1, 0, false, null, '', $2, $3, 300)`, [
           queue,
           Array.from({ length: 7 }, () => MESSAGES / 7),
           Array.from({ length: 7 }, () => 2_097_152),
         ]),
-      delete: remove,
+      delete: (found) => remove(found),
     },
   };
   say(`${MESSAGES} messages of ${BYTES} bytes per statement; processor time of the server in µs per message:`);

@@ -16,18 +16,22 @@ export async function openTowpath({ name = 'towpath', databaseUrl, dataDirectory
     name,
     cpuMs: pod.cpuMs,
     metrics: () => main('GET', '/metrics'),
-    async clients(count, queueName, bytes) {
+    async clients(count, queueName, bytes, settings = {}) {
       const find = async () =>
         (await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=${queueName}`)).items[0];
       // Another pod of the same database may have made it.
       if ((await find()) === undefined) {
-        const details = { displayName: queueName, compartmentId, visibilityInSeconds: 300 };
+        const details = { displayName: queueName, compartmentId, visibilityInSeconds: 300, ...settings };
         await main('POST', `${API}/queues`, JSON.stringify(details));
       }
       const target = `${API}/queues/${(await find()).id}/messages`;
       return Array.from({ length: count }, () => {
         const client = open();
-        return { close: client.close, live: (batch) => live(client, target, '&timeoutInSeconds=0', batch, bytes) };
+        return {
+          close: client.close,
+          live: (batch) => live(client, target, '&timeoutInSeconds=0', batch, bytes),
+          put: (batch) => put(client, target, batch, bytes),
+        };
       });
     },
     async stop() {
@@ -53,9 +57,14 @@ export async function openBareServer({ databaseUrl, dataDirectory }) {
   };
 }
 
-async function live(client, target, query, batch, bytes) {
+async function put(client, target, batch, bytes) {
   const content = 'x'.repeat(bytes);
   await client('POST', target, JSON.stringify({ messages: Array.from({ length: batch }, () => ({ content })) }));
+  return batch;
+}
+
+async function live(client, target, query, batch, bytes) {
+  await put(client, target, batch, bytes);
   for (let left = batch; left > 0;) {
     const { messages } = await client('GET', `${target}?limit=${left}${query}`);
     left -= messages.length;

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Statement } from './database.js';
+import type { Durability } from './queue-functions.js';
 
 /** A range of messages that a get can ask for. */
 export interface MessageRange {
@@ -108,19 +109,27 @@ export interface Stats {
   readonly sizeInBytes: number;
 }
 
-const PUT: Statement = {
-  name: 'put_sealed_messages',
-  text: 'select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds" from towpath.put_sealed_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)',
-};
+/** One that asks for an early confirmation, which the queue's row decides, where the pod knows of one; a FULL queue pays nothing for it. */
+const byDurability = (name: string, text: (queue: string) => string): Readonly<Record<Durability, Statement>> => ({
+  FULL: { name, text: text('$1') },
+  RELAXED: { name: `${name}_relaxed`, text: text('towpath.as_relaxed(array[$1::bigint], $1::bigint)') },
+});
+const PUT = byDurability(
+  'put_sealed_messages',
+  (queue) => `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds"
+    from towpath.put_sealed_messages(${queue}, $2, $3, $4, $5, $6, $7, $8, $9)`,
+);
 const FIND_REPEATS: Statement = {
   name: 'find_repeats',
   text: 'select id, expire_after as "expireAfter" from towpath.find_repeats($1, $2, $3, $4)',
 };
-const PUT_ONCE: Statement = {
-  name: 'put_sealed_messages_once',
-  text: `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds", is_repeat as "isRepeat"
-    from towpath.put_sealed_messages_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-};
+const PUT_ONCE = byDurability(
+  'put_sealed_messages_once',
+  (
+    queue,
+  ) => `select id, expire_after as "expireAfter", consumer_group_ids::float8[] as "consumerGroupIds", is_repeat as "isRepeat"
+    from towpath.put_sealed_messages_once(${queue}, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+);
 const DELIVERED = `id, receipt_number as "receiptNumber", channel_id as "channelId", key_id as "keyId", body as content, properties,
     delivery_count as "deliveryCount", created_at as "createdAt", visible_after as "visibleAfter", expire_after as "expireAfter",
     extract(epoch from visible_after - delivered_at)::float8 * 1000 as "hiddenForMs"`;
@@ -142,22 +151,23 @@ const FIND_FLOOR: Statement = {
   text: `select extract(epoch from floor)::float8 * 1000 as "floorMs", extract(epoch from looked_at)::float8 * 1000 as "lookedAtMs"
     from towpath.find_floor($1, $2, $3, $4, coalesce($5::timestamptz, '-infinity'), $6)`,
 };
-const UPDATE: Statement = {
-  name: 'update_messages',
-  text: `select visible_after as "visibleAfter", channel_id as "channelId" from towpath.update_messages($1, $2, $3, $4, $5, $6)`,
-};
-const DELETE: Statement = {
-  name: 'delete_messages',
-  text: 'select deleted from towpath.delete_messages($1, $2, $3, $4, $5) as deleted',
-};
+const UPDATE = byDurability(
+  'update_messages',
+  (queue) =>
+    `select visible_after as "visibleAfter", channel_id as "channelId" from towpath.update_messages(${queue}, $2, $3, $4, $5, $6)`,
+);
+const DELETE = byDurability(
+  'delete_messages',
+  (queue) => `select deleted from towpath.delete_messages(${queue}, $2, $3, $4, $5) as deleted`,
+);
 const RELEASE: Statement = {
   name: 'release_messages',
   text: 'select id from towpath.release_messages($1, $2, $3, $4, $5) as id',
 };
-const GIVE_BACK: Statement = {
-  name: 'give_back_messages',
-  text: 'select id from towpath.give_back_messages($1, $2, $3, $4, $5) as id',
-};
+const GIVE_BACK = byDurability(
+  'give_back_messages',
+  (queue) => `select id from towpath.give_back_messages(${queue}, $2, $3, $4, $5) as id`,
+);
 const CHANNELS: Statement = {
   name: 'list_channels',
   text: 'select channel_id as "channelId" from towpath.list_channels($1, $2, $3, $4, $5, $6) as channel_id',
@@ -206,15 +216,19 @@ const unsealed = (messages: readonly MessageToPut[]): Seal => ({
 export class MessageFunctions {
   constructor(private readonly database: Database) {}
 
-  /** Stores messages, all or none; the answer has their order. pg is slow with bytea[], so contents travel as one buffer. */
+  /**
+   * Stores messages, all or none; the answer has their order. pg is slow with bytea[], so contents travel as one buffer. `durability` is
+   * the queue's as far as is known, here and below: RELAXED has no effect where the queue is FULL.
+   */
   async put(
     queueId: number,
     messages: readonly MessageToPut[],
     maxChannels: number,
     { contents, keyId, needsProperties }: Seal = unsealed(messages),
+    durability: Durability = 'FULL',
   ): Promise<PutMessage[]> {
     const values = packed(queueId, messages, maxChannels, contents, needsProperties);
-    return this.database.run<PutMessage>(PUT, [...values, keyId]);
+    return this.database.run<PutMessage>(PUT[durability], [...values, keyId]);
   }
 
   /** The same for what may be a repeat, by the ids of the messages or by a token: a repeat stores nothing. */
@@ -224,8 +238,9 @@ export class MessageFunctions {
     maxChannels: number,
     { retryToken, requestDigest }: RetryToken,
     { contents, keyId, needsProperties }: Seal = unsealed(messages),
+    durability: Durability = 'FULL',
   ): Promise<PutOrRepeated[]> {
-    return this.database.run<PutOrRepeated>(PUT_ONCE, [
+    return this.database.run<PutOrRepeated>(PUT_ONCE[durability], [
       ...packed(queueId, messages, maxChannels, contents, needsProperties),
       messages.map(({ deduplicationId = null }) => deduplicationId),
       retryToken,
@@ -313,8 +328,12 @@ export class MessageFunctions {
     return row?.ms ?? null;
   }
 
-  async update(range: MessageRange, entries: readonly Visibility[]): Promise<UpdatedMessage[]> {
-    return this.database.run<UpdatedMessage>(UPDATE, [
+  async update(
+    range: MessageRange,
+    entries: readonly Visibility[],
+    durability: Durability = 'FULL',
+  ): Promise<UpdatedMessage[]> {
+    return this.database.run<UpdatedMessage>(UPDATE[durability], [
       ...key(range),
       entries.map(({ id }) => id),
       entries.map(({ receiptNumber }) => receiptNumber),
@@ -323,8 +342,12 @@ export class MessageFunctions {
   }
 
   /** One answer per receipt, in order: false where it is dead. */
-  async delete(range: MessageRange, receipts: readonly ReceiptKey[]): Promise<boolean[]> {
-    const rows = await this.database.run<{ deleted: boolean }>(DELETE, [
+  async delete(
+    range: MessageRange,
+    receipts: readonly ReceiptKey[],
+    durability: Durability = 'FULL',
+  ): Promise<boolean[]> {
+    const rows = await this.database.run<{ deleted: boolean }>(DELETE[durability], [
       ...key(range),
       receipts.map(({ id }) => id),
       receipts.map(({ receiptNumber }) => receiptNumber),
@@ -342,8 +365,8 @@ export class MessageFunctions {
   }
 
   /** Ends deliveries before their timeout: they stay counted, and their receipts are dead. */
-  async giveBack(range: MessageRange, receipts: readonly ReceiptKey[]): Promise<void> {
-    await this.database.run(GIVE_BACK, [
+  async giveBack(range: MessageRange, receipts: readonly ReceiptKey[], durability: Durability = 'FULL'): Promise<void> {
+    await this.database.run(GIVE_BACK[durability], [
       ...key(range),
       receipts.map(({ id }) => id),
       receipts.map(({ receiptNumber }) => receiptNumber),

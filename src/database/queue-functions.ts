@@ -2,6 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { contextOf, type CallerContext } from './caller-context.js';
 import { Database } from './database.js';
 
+/** RELAXED: what is confirmed of messages may be undone if the database's server crashes within a second; migration 0025 says how. */
+export type Durability = 'FULL' | 'RELAXED';
+
 /** A queue as the database has it; the names are the API's. */
 export interface Queue {
   readonly queueId: number;
@@ -19,6 +22,7 @@ export interface Queue {
   readonly customEncryptionKeyId: string | null;
   readonly deduplicationWindowInSeconds: number;
   readonly acceptUnsealed: boolean;
+  readonly durability: Durability;
   readonly capabilities: readonly { readonly type: string }[];
   readonly freeformTags: Readonly<Record<string, string>>;
   readonly definedTags: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -81,7 +85,7 @@ const QUEUE = `q.id as "queueId", q.ocid as id, q.tenancy_id as "tenancyId", q.c
   q.dead_letter_queue_delivery_count as "deadLetterQueueDeliveryCount",
   q.custom_encryption_key_id as "customEncryptionKeyId",
   q.deduplication_window_in_seconds as "deduplicationWindowInSeconds", q.accept_unsealed as "acceptUnsealed",
-  q.capabilities, q.freeform_tags as "freeformTags", q.defined_tags as "definedTags", q.time_created as "timeCreated", q.time_updated as "timeUpdated", q.version`;
+  q.durability, q.capabilities, q.freeform_tags as "freeformTags", q.defined_tags as "definedTags", q.time_created as "timeCreated", q.time_updated as "timeUpdated", q.version`;
 export const WORK_REQUEST = `w.id as number, w.ocid as id, w.compartment_id as "compartmentId",
   w.operation_type as "operationType", w.status, w.percent_complete as "percentComplete",
   w.entity_type as "entityType", w.action_type as "actionType", w.identifier, w.time_accepted as "timeAccepted",

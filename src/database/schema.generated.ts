@@ -390,6 +390,10 @@ export interface TowpathQueue {
   deduplication_window_in_seconds: Generated<number>;
   defined_tags: Generated<Json>;
   display_name: string;
+  /**
+   * FULL: whatever is confirmed is on disk. RELAXED: puts, updates and deletions of messages are confirmed earlier: see as_relaxed.
+   */
+  durability: Generated<string>;
   freeform_tags: Generated<Json>;
   id: Generated<number>;
   lifecycle_details: string | null;

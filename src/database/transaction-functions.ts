@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Statement } from './database.js';
 import type { MessageRange, MessageToPut, PutMessage, ReceiptKey, Seal } from './message-functions.js';
+import type { Durability } from './queue-functions.js';
 
 /** A delivery that a transaction acknowledges (`visibleInSeconds` null) or gives back. */
 export interface SettledDelivery extends MessageRange, ReceiptKey {
@@ -14,10 +15,19 @@ interface QueuePut {
   readonly seal: Seal;
 }
 
-const COMMIT: Statement = {
-  name: 'commit_transaction',
+const commit = (name: string, queueIds: string): Statement => ({
+  name,
   text: `select queue_id as "queueId", n, id, taken_by::float8[] as "consumerGroupIds"
-    from towpath.commit_transaction($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    from towpath.commit_transaction(${queueIds}, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+});
+const COMMIT: Readonly<Record<Durability, Statement>> = {
+  FULL: commit('commit_transaction', '$1'),
+  RELAXED: commit(
+    'commit_transaction_relaxed',
+    `towpath.as_relaxed(
+      $1::bigint[] || array(select (put ->> 'queueId')::bigint from jsonb_array_elements($8::jsonb) put), $1::bigint[]
+    )`,
+  ),
 };
 
 /** The SQL function behind transactions of clients, called from here only. */
@@ -25,14 +35,18 @@ const COMMIT: Statement = {
 export class TransactionFunctions {
   constructor(private readonly database: Database) {}
 
-  /** All or nothing. Of each put, what became of its messages, in their order. */
+  /**
+   * All or nothing. Of each put, what became of its messages, in their order. `durability` is RELAXED where all queues are, as far as is
+   * known.
+   */
   async commit(
     settled: readonly SettledDelivery[],
     puts: readonly QueuePut[],
     maxChannels: number,
+    durability: Durability,
   ): Promise<PutMessage[][]> {
     const rows = await this.database.run<{ queueId: number; n: number; id: number; consumerGroupIds: number[] }>(
-      COMMIT,
+      COMMIT[durability],
       [
         settled.map(({ queueId }) => queueId),
         settled.map(({ consumerGroupId }) => consumerGroupId),

@@ -6,6 +6,7 @@ import type { Caller } from '../identity/caller.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import type { Hold } from '../memory/memory-budget.js';
 import { jsonContentOf } from './content-encoding.js';
+import type { Confirmed } from './durability.js';
 import { InFlightGate } from './in-flight-gate.js';
 import type { GetMessagesQuery, Message } from './message.schemas.js';
 import { MergedMessages } from './merging/merged-messages.js';
@@ -29,9 +30,8 @@ const MAX_CLAIMS = 3;
 /** A message that was delivered. Who holds it on this pod needs no receipt: `id` and `receiptNumber` are what one stands for. */
 export type Delivery = DeliveredMessage;
 
-interface Delivered {
+export interface Delivered extends Confirmed<readonly Delivery[]> {
   readonly range: MessageRange;
-  readonly messages: readonly Delivery[];
 }
 
 /** Gets, of REST and of STOMP. */
@@ -61,24 +61,15 @@ export class GetsService {
     query: GetMessagesQuery,
     signal: AbortSignal,
     hold: Hold,
-  ): Promise<Message[]> {
-    const { range, messages } = await this.deliverFrom(caller, reference, query, signal, hold, MAX_RESPONSE_BYTES);
-    return messages.map((message) => toMessage(message, this.receipts.issue(range, message)));
+  ): Promise<Confirmed<{ messages: Message[] }>> {
+    const delivered = await this.deliver(caller, reference, query, signal, hold, MAX_RESPONSE_BYTES);
+    const { outcome, range, durability } = delivered;
+    const messages = outcome.map((message) => toMessage(message, this.receipts.issue(range, message)));
+    return { outcome: { messages }, durability };
   }
 
   /** As `get`, with the contents as bytes. `atMostBytes` of content come at a time, or one message. */
   async deliver(
-    caller: Caller,
-    reference: string,
-    query: GetMessagesQuery,
-    signal: AbortSignal,
-    hold: Hold,
-    atMostBytes: number,
-  ): Promise<readonly Delivery[]> {
-    return (await this.deliverFrom(caller, reference, query, signal, hold, atMostBytes)).messages;
-  }
-
-  private async deliverFrom(
     caller: Caller,
     reference: string,
     query: GetMessagesQuery,
@@ -105,7 +96,7 @@ export class GetsService {
     const timeoutMs = (query.timeoutInSeconds ?? queue.timeoutInSeconds) * 1000;
     const messages = await this.claimOrWait(request, timeoutMs, signal);
     this.rates.given(queue, channelId, messages);
-    return { range, messages };
+    return { outcome: messages, range, durability: queue.durability };
   }
 
   private async claimOrWait(

@@ -1,12 +1,19 @@
-import { Body, Controller, Delete, Get, Headers, Param, Post, Put, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, Param, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import type { Caller } from '../identity/caller.js';
 import { CurrentCaller } from '../identity/permission.js';
 import type { Hold } from '../memory/memory-budget.js';
 import { ClientGone } from '../rest/client-gone.js';
 import { RequestHold } from '../rest/held-memory.js';
-import { API_VERSION, Operation, PUT_RETRY_TOKEN_HEADER } from '../rest/operation.js';
+import {
+  API_VERSION,
+  DURABILITY_HEADER,
+  Operation,
+  PUT_RETRY_TOKEN_HEADER,
+  tellDurability,
+} from '../rest/operation.js';
 import { DeliveriesService } from './deliveries.service.js';
 import { GetsService } from './gets.service.js';
 import {
@@ -43,21 +50,28 @@ export class MessagesController {
     id: 'putMessages',
     summary: 'Puts messages',
     description:
-      'Stores 1 to 20 messages, all or none. The answer comes after they are durable. One that gets no answer may ' +
+      'Stores 1 to 20 messages, all or none. The answer comes after they are durable; on a queue with the durability RELAXED a ' +
+      'little before, as the header towpath-durability says. One that gets no answer may ' +
       'have been stored: SDKs do not repeat it by themselves. With `opc-retry-token`, or a `deduplicationId` in each ' +
       'message, it may be repeated.',
     permission: 'use queue-push',
     headers: PUT_RETRY_TOKEN_HEADER,
-    success: { status: 200, description: 'The messages are stored; ids are in the order sent.', schema: putMessages },
+    success: {
+      status: 200,
+      description: 'The messages are stored; ids are in the order sent.',
+      schema: putMessages,
+      headers: DURABILITY_HEADER,
+    },
     errors: ['LimitExceeded', 'PayloadTooLarge', 'UnsupportedMediaType', 'IncorrectState', 'InvalidatedRetryToken'],
   })
-  put(
+  async put(
     @CurrentCaller() caller: Caller,
     @Param('queueId') queueId: string,
     @Headers('opc-retry-token') retryToken: string | undefined,
     @Body({ schema: putMessagesDetails }) details: z.infer<typeof putMessagesDetails>,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<PutMessages> {
-    return this.puts.put(caller, queueId, details, retryToken);
+    return tellDurability(reply, await this.puts.put(caller, queueId, details, retryToken));
   }
 
   @Get()
@@ -70,7 +84,12 @@ export class MessagesController {
       'at a time, as with large messages.',
     permission: 'use queue-pull',
     takesDeadLetters: true,
-    success: { status: 200, description: 'The messages; an empty array where there were none.', schema: getMessages },
+    success: {
+      status: 200,
+      description: 'The messages; an empty array where there were none.',
+      schema: getMessages,
+      headers: DURABILITY_HEADER,
+    },
     errors: ['IncorrectState'],
   })
   async get(
@@ -79,8 +98,9 @@ export class MessagesController {
     @Query({ schema: getMessagesQuery }) query: z.infer<typeof getMessagesQuery>,
     @ClientGone() gone: AbortSignal,
     @RequestHold() hold: Hold,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<{ messages: Message[] }> {
-    return { messages: await this.gets.get(caller, queueId, query, gone, hold) };
+    return tellDurability(reply, await this.gets.get(caller, queueId, query, gone, hold));
   }
 
   @Put(':messageReceipt')
@@ -89,17 +109,26 @@ export class MessagesController {
     summary: 'Changes how long a delivered message stays invisible',
     permission: 'use queue-pull',
     takesDeadLetters: true,
-    success: { status: 200, description: 'The new time; the receipt stays good.', schema: updatedMessage },
+    success: {
+      status: 200,
+      description: 'The new time; the receipt stays good.',
+      schema: updatedMessage,
+      headers: DURABILITY_HEADER,
+    },
     errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
-  update(
+  async update(
     @CurrentCaller() caller: Caller,
     @Param('queueId') queueId: string,
     @Param('messageReceipt') receipt: string,
     @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
     @Body({ schema: updateMessageDetails }) { visibilityInSeconds }: z.infer<typeof updateMessageDetails>,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<UpdatedMessage> {
-    return this.deliveries.update(caller, queueId, consumerGroupId, { receipt, visibilityInSeconds });
+    return tellDurability(
+      reply,
+      await this.deliveries.update(caller, queueId, consumerGroupId, { receipt, visibilityInSeconds }),
+    );
   }
 
   @Delete(':messageReceipt')
@@ -108,15 +137,16 @@ export class MessagesController {
     summary: 'Deletes a delivered message',
     permission: 'use queue-pull',
     takesDeadLetters: true,
-    success: { status: 204, description: 'The message is gone for good.' },
+    success: { status: 204, description: 'The message is gone for good.', headers: DURABILITY_HEADER },
   })
-  delete(
+  async delete(
     @CurrentCaller() caller: Caller,
     @Param('queueId') queueId: string,
     @Param('messageReceipt') receipt: string,
     @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
-    return this.deliveries.delete(caller, queueId, consumerGroupId, receipt);
+    return tellDurability(reply, await this.deliveries.delete(caller, queueId, consumerGroupId, receipt));
   }
 
   @Post('actions/updateMessages')
@@ -126,16 +156,22 @@ export class MessagesController {
     description: 'Each entry succeeds or fails for itself.',
     permission: 'use queue-pull',
     takesDeadLetters: true,
-    success: { status: 200, description: 'A result per entry, in order.', schema: updateMessagesResult },
+    success: {
+      status: 200,
+      description: 'A result per entry, in order.',
+      schema: updateMessagesResult,
+      headers: DURABILITY_HEADER,
+    },
     errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
-  updateMany(
+  async updateMany(
     @CurrentCaller() caller: Caller,
     @Param('queueId') queueId: string,
     @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
     @Body({ schema: updateMessagesDetails }) { entries }: z.infer<typeof updateMessagesDetails>,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<UpdateMessagesResult> {
-    return this.deliveries.updateMany(caller, queueId, consumerGroupId, entries);
+    return tellDurability(reply, await this.deliveries.updateMany(caller, queueId, consumerGroupId, entries));
   }
 
   @Post('actions/deleteMessages')
@@ -145,20 +181,22 @@ export class MessagesController {
     description: 'Each entry succeeds or fails for itself.',
     permission: 'use queue-pull',
     takesDeadLetters: true,
-    success: { status: 200, description: 'A result per entry, in order.', schema: deleteMessagesResult },
+    success: {
+      status: 200,
+      description: 'A result per entry, in order.',
+      schema: deleteMessagesResult,
+      headers: DURABILITY_HEADER,
+    },
     errors: ['UnsupportedMediaType', 'PayloadTooLarge'],
   })
-  deleteMany(
+  async deleteMany(
     @CurrentCaller() caller: Caller,
     @Param('queueId') queueId: string,
     @Query({ schema: consumerGroupQuery }) { consumerGroupId }: z.infer<typeof consumerGroupQuery>,
     @Body({ schema: deleteMessagesDetails }) { entries }: z.infer<typeof deleteMessagesDetails>,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<DeleteMessagesResult> {
-    return this.deliveries.deleteMany(
-      caller,
-      queueId,
-      consumerGroupId,
-      entries.map(({ receipt }) => receipt),
-    );
+    const receipts = entries.map(({ receipt }) => receipt);
+    return tellDurability(reply, await this.deliveries.deleteMany(caller, queueId, consumerGroupId, receipts));
   }
 }

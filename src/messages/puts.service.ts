@@ -10,6 +10,7 @@ import { StorageLimit } from '../limits/storage-limit.js';
 import { checkedRetryToken } from '../rest/conditions.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import { contentOf } from './content-encoding.js';
+import type { Confirmed } from './durability.js';
 import type { PutMessages, PutMessagesDetails } from './message.schemas.js';
 import { MergedMessages } from './merging/merged-messages.js';
 import { maxMessageBytesOf } from './message-size.js';
@@ -53,7 +54,12 @@ export class PutsService {
    * first one was. Throws LimitExceeded, PayloadTooLarge, InvalidParameter, NotAuthorizedOrNotFound, IncorrectState,
    * InvalidatedRetryToken, TooManyRequests.
    */
-  async put(caller: Caller, reference: string, details: PutMessagesDetails, retryToken?: string): Promise<PutMessages> {
+  async put(
+    caller: Caller,
+    reference: string,
+    details: PutMessagesDetails,
+    retryToken?: string,
+  ): Promise<Confirmed<PutMessages>> {
     const token = checkedRetryToken(retryToken);
     const { queue, messages } = await this.prepare(caller, reference, details.messages);
     const total = messages.reduce((sum, { sizeInBytes }) => sum + sizeInBytes, 0);
@@ -64,12 +70,11 @@ export class PutsService {
       );
     }
     const stored = await this.putPrepared(queue, messages, token);
-    return {
-      messages: stored.map(({ id, expireAfter }) => ({
-        id,
-        ...(expireAfter === null ? {} : { expireAfter: expireAfter.toISOString() }),
-      })),
-    };
+    const answers = stored.map(({ id, expireAfter }) => ({
+      id,
+      ...(expireAfter === null ? {} : { expireAfter: expireAfter.toISOString() }),
+    }));
+    return { outcome: { messages: answers }, durability: queue.durability };
   }
 
   /**
@@ -126,12 +131,12 @@ export class PutsService {
     retryToken: string | null,
   ): Promise<PutMessage[]> {
     const { maxChannels } = this.configuration;
-    const { queueId } = queue;
+    const { queueId, durability } = queue;
     const hasGroups = queue.capabilities.some(({ type }) => type === 'CONSUMER_GROUPS');
     if (!mayRepeat(messages, retryToken)) return this.merged.put(queue, messages, hasGroups);
     const token = { retryToken, requestDigest: digestOf(messages) };
     const answers = await this.sealed.seal(queue, messages, hasGroups, (seal) =>
-      this.functions.putOnce(queueId, messages, maxChannels, token, seal),
+      this.functions.putOnce(queueId, messages, maxChannels, token, seal, durability),
     );
     this.repeated += answers.filter(({ isRepeat }) => isRepeat).length;
     return answers;

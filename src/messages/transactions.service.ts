@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import type { MessageRange, MessageToPut, PutMessage, ReceiptKey } from '../database/message-functions.js';
 import { TransactionFunctions, type SettledDelivery } from '../database/transaction-functions.js';
-import type { Queue } from '../database/queue-functions.js';
+import type { Durability, Queue } from '../database/queue-functions.js';
 import { SealedMessages } from '../encryption/sealed-messages.js';
 import { RateLimits } from '../limits/rate-limits.js';
 import { StorageLimit } from '../limits/storage-limit.js';
@@ -17,6 +17,8 @@ export interface TransactionSettlement extends ReceiptKey {
   readonly visibleInSeconds: number | null;
   /** Whether nothing happens at all where it is not held any more by then. */
   readonly isRequired: boolean;
+  /** Of its queue, as far as is known. */
+  readonly durability: Durability;
 }
 
 interface QueuePut {
@@ -38,19 +40,21 @@ export class TransactionsService {
 
   /**
    * Whoever calls was permitted each of them. Throws NotAuthorizedOrNotFound (what is required is not held any more, a queue is gone), and
-   * what puts throw; then nothing has happened.
+   * what puts throw; then nothing has happened. Returns what the confirmation is worth: it is RELAXED only where all queues are.
    */
-  async commit(puts: readonly PreparedPut[], settlements: readonly TransactionSettlement[]): Promise<void> {
+  async commit(puts: readonly PreparedPut[], settlements: readonly TransactionSettlement[]): Promise<Durability> {
     const byQueue = gathered(puts);
     for (const { queue, messages } of byQueue) this.rates.put(queue, messages);
+    const durability = durabilityOf([...byQueue.map(({ queue }) => queue), ...settlements]);
     const sealable = byQueue.map(({ queue, messages }) => ({ queue, messages, mayNeedProperties: hasGroups(queue) }));
     const stored = await this.storeWithin(byQueue, 0, () =>
       this.sealed.sealAll(sealable, (seals) => {
         const sealed = byQueue.map((put, index) => ({ ...put, seal: seals[index]! }));
-        return this.functions.commit(settlements.map(settledOf), sealed, this.configuration.maxChannels);
+        return this.functions.commit(settlements.map(settledOf), sealed, this.configuration.maxChannels, durability);
       }),
     );
     this.hint(byQueue, stored, settlements);
+    return durability;
   }
 
   /** Each queue must have room for what is put there. */
@@ -91,6 +95,10 @@ export class TransactionsService {
 
 function settledOf({ range, id, receiptNumber, visibleInSeconds, isRequired }: TransactionSettlement): SettledDelivery {
   return { ...range, id, receiptNumber, visibleInSeconds, isRequired };
+}
+
+function durabilityOf(parts: readonly { readonly durability: Durability }[]): Durability {
+  return parts.length > 0 && parts.every(({ durability }) => durability === 'RELAXED') ? 'RELAXED' : 'FULL';
 }
 
 function hasGroups({ capabilities }: Queue): boolean {

@@ -48,6 +48,8 @@ const capabilities = listOf(
   'must be an array of up to 8 objects with a type',
 ).meta({ description: 'What the queue can do beyond the ordinary.', example: [{ type: 'LARGE_MESSAGES' }] });
 
+const DURABILITIES = ['FULL', 'RELAXED'] as const;
+
 /** The settings that may be changed; only at creation does what is absent have a default. */
 const settings = (isNew: boolean) => ({
   visibilityInSeconds: integer(1, 43_200, {
@@ -86,6 +88,12 @@ const settings = (isNew: boolean) => ({
       ...(isNew && { default: false }),
     })
     .optional(),
+  durability: oneOf(DURABILITIES, {
+    description:
+      'Towpath extension: FULL: whatever is confirmed is on disk. RELAXED: puts, updates and deletions of messages are ' +
+      'confirmed earlier; should the server of the database crash, those confirmed in its last moments may be undone.',
+    ...(isNew && { default: 'FULL' }),
+  }).optional(),
   capabilities: capabilities.optional(),
   freeformTags: freeformTags.optional(),
   definedTags: definedTags.optional(),
@@ -221,6 +229,11 @@ export const queue = z
     acceptUnsealed: z.boolean().meta({
       description: 'Towpath extension: whether the SQL function put_messages may put into the queue.',
       example: false,
+    }),
+    durability: z.enum(DURABILITIES).meta({
+      description:
+        'Towpath extension: whether puts, updates and deletions of messages are on disk before they are confirmed.',
+      example: 'FULL',
     }),
     capabilities,
   })

@@ -174,6 +174,7 @@ export class QueuesService {
       ...(queue.customEncryptionKeyId === null ? {} : { customEncryptionKeyId: queue.customEncryptionKeyId }),
       deduplicationWindowInSeconds: queue.deduplicationWindowInSeconds,
       acceptUnsealed: queue.acceptUnsealed,
+      durability: queue.durability,
       capabilities: [...queue.capabilities] as QueueBody['capabilities'],
     };
   }

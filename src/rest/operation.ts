@@ -129,6 +129,22 @@ export const WORK_REQUEST_HEADER = {
 export function accept(reply: FastifyReply, request: { readonly id: string }): void {
   void reply.header('opc-work-request-id', request.id);
 }
+
+/** The response header of operations on messages, on queues that are not as durable as others. */
+export const DURABILITY_HEADER = {
+  'towpath-durability':
+    'Towpath extension: `relaxed` where the queue has the durability RELAXED: puts, updates and deletions that were confirmed in the ' +
+    'last moments before the server of the database crashes may be undone. Absent on all other queues.',
+} as const;
+/** Answers with the outcome, and with the header where it needs it. */
+export function tellDurability<Outcome>(
+  reply: FastifyReply,
+  { outcome, durability }: { readonly outcome: Outcome; readonly durability: 'FULL' | 'RELAXED' },
+): Outcome {
+  if (durability === 'RELAXED') void reply.header('towpath-durability', 'relaxed');
+  return outcome;
+}
+
 export const RETRY_TOKEN_HEADER = {
   'opc-retry-token': {
     description:

@@ -1,3 +1,4 @@
+import type { Durability } from '../messages/durability.js';
 import type { Delivery } from '../messages/gets.service.js';
 import type { HeldDelivery } from './held-delivery.js';
 import type { Subscription } from './subscription.js';
@@ -11,7 +12,7 @@ export class HeldDeliveries {
     return this.byAckId.size;
   }
 
-  add(subscription: Subscription, delivery: Delivery): HeldDelivery {
+  add(subscription: Subscription, delivery: Delivery, durability: Durability): HeldDelivery {
     this.sequence += 1;
     const now = performance.now();
     const held: HeldDelivery = {
@@ -21,6 +22,7 @@ export class HeldDeliveries {
       id: delivery.id,
       receiptNumber: delivery.receiptNumber,
       channelId: delivery.channelId,
+      durability,
       deliveredAt: now,
       visibilityInSeconds: Math.max(1, Math.round(delivery.hiddenForMs / 1000)),
       lapsesAt: now + delivery.hiddenForMs,

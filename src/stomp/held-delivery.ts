@@ -1,3 +1,4 @@
+import type { Durability } from '../messages/durability.js';
 import type { Subscription } from './subscription.js';
 
 /** A message that a subscription was given and that is not settled yet. Times are on the monotonic clock. */
@@ -12,6 +13,8 @@ export interface HeldDelivery {
   /** Of the delivery: together they are what a receipt stands for. */
   readonly receiptNumber: number;
   readonly channelId: string;
+  /** Of its queue, when it was delivered. */
+  readonly durability: Durability;
   readonly deliveredAt: number;
   /** For how long it was hidden, to prolong that. */
   readonly visibilityInSeconds: number;

@@ -1,5 +1,6 @@
 import { ServiceError } from '../errors/service-error.js';
 import { isStorable } from '../rest/fields.js';
+import type { Durability } from '../messages/durability.js';
 import type { Delivery } from '../messages/gets.service.js';
 import type { Frame } from './codec/frame.js';
 import type { HeldDelivery } from './held-delivery.js';
@@ -37,6 +38,7 @@ const TOLD_BY_MESSAGE: ReadonlySet<string> = new Set([
   'oci-created-at',
   'oci-visible-after',
   'oci-expire-after',
+  'oci-durability',
 ]);
 /** What OCI Queue takes with a SEND. */
 const STRICT: ReadonlySet<string> = new Set(['destination', 'receipt', 'content-type', 'content-length']);
@@ -82,11 +84,17 @@ export function notInStrictMode({ headers }: Frame): string | undefined {
   return [...headers.keys()].find((name) => !STRICT.has(name));
 }
 
+/** Of a MESSAGE or RECEIPT: what the service's word is worth. OCI Queue has no such header. */
+export function durabilityHeaders(durability: Durability, isStrict: boolean): [string, string][] {
+  return durability === 'RELAXED' && !isStrict ? [['oci-durability', 'relaxed']] : [];
+}
+
 /** The headers of a MESSAGE, without content-length. `isAckNamed`: of 1.2. */
 export function headersOf(
   delivery: Delivery,
-  { ackId, subscription }: HeldDelivery,
+  { ackId, subscription, durability }: HeldDelivery,
   isAckNamed: boolean,
+  isStrict: boolean,
 ): [string, string][] {
   const { id, destination, ack } = subscription.options;
   const headers: [string, string][] = [
@@ -102,6 +110,7 @@ export function headersOf(
     ['oci-created-at', delivery.createdAt.toISOString()],
     ['oci-visible-after', delivery.visibleAfter.toISOString()],
     ['oci-expire-after', delivery.expireAfter.toISOString()],
+    ...durabilityHeaders(durability, isStrict),
   );
   for (const [name, value] of Object.entries(delivery.properties ?? {})) {
     const isTaken = WITH_A_MEANING.has(name) || name.startsWith('oci-');

@@ -1,5 +1,6 @@
 import { toServiceError } from '../errors/catalogue.js';
 import type { Caller } from '../identity/caller.js';
+import type { Durability } from '../messages/durability.js';
 import type { MessageDetails, PreparedPut } from '../messages/puts.service.js';
 import { withPatience } from './patience.js';
 import type { SessionServices } from './session-services.js';
@@ -11,7 +12,7 @@ export interface Send {
   readonly reference: string;
   readonly message: MessageDetails;
   readonly bytes: number;
-  readonly stored: () => void;
+  readonly stored: (durability: Durability) => void;
   readonly failed: (error: unknown) => void;
 }
 
@@ -119,21 +120,21 @@ export class SendLane {
   }
 
   private async store(batch: readonly Send[]): Promise<void> {
+    let durability: Durability;
     try {
-      await this.put(batch);
+      durability = await this.put(batch);
     } catch (error) {
       // Refused, so nothing of it is stored: one by one the good ones before the bad one are.
       if (batch.length === 1 || !isRefusal(error)) throw error;
       for (const send of batch) {
-        await this.put([send]);
-        this.finish([send]);
+        this.finish([send], await this.put([send]));
       }
       return;
     }
-    this.finish(batch);
+    this.finish(batch, durability);
   }
 
-  private async put(batch: readonly Send[]): Promise<void> {
+  private async put(batch: readonly Send[]): Promise<Durability> {
     const prepared = batch.map((send) => this.prepared.get(send)).filter((each) => each !== undefined);
     const [first] = prepared;
     if (first === undefined) throw new Error('a SEND was not prepared');
@@ -142,15 +143,16 @@ export class SendLane {
       this.services.figures.puts += 1;
       return this.services.puts.putPrepared(first.queue, messages, null);
     });
+    return first.queue.durability;
   }
 
-  private finish(batch: readonly Send[]): void {
+  private finish(batch: readonly Send[], durability: Durability): void {
     this.waiting.splice(0, batch.length);
     this.stored += batch.length;
     for (const send of batch) {
       this.prepared.delete(send);
       this.heldBytes -= send.bytes;
-      send.stored();
+      send.stored(durability);
     }
     this.progressed();
     this.tellRoom();

@@ -3,6 +3,7 @@ import { toServiceError } from '../errors/catalogue.js';
 import { ServiceError } from '../errors/service-error.js';
 import { inLane, setLane } from '../fairness/lane.js';
 import type { Caller } from '../identity/caller.js';
+import type { Durability } from '../messages/durability.js';
 import type { Frame, StompVersion } from './codec/frame.js';
 import { commandNamed } from './commands/commands.js';
 import type { Connection, ConnectionListener } from './connections/connection.js';
@@ -11,6 +12,7 @@ import { FramePump } from './frame-pump.js';
 import type { HeartBeatTerms } from './heart-beats.js';
 import { HeldDeliveries } from './held-deliveries.js';
 import { Intake } from './intake.js';
+import { durabilityHeaders } from './message-headers.js';
 import { Outbox } from './outbox.js';
 import { Pace } from './pace.js';
 import { COMMAND_PERMISSIONS, type ClientCommand } from './permissions.js';
@@ -184,10 +186,12 @@ export class Session implements ConnectionListener {
     void this.end();
   }
 
-  /** The frame was carried out: answers its receipt, where it asks for one. */
-  confirm(frame: Frame): void {
+  /** The frame was carried out: answers its receipt, where it asks for one. `durability` is of the queues that it has changed. */
+  confirm(frame: Frame, durability: Durability = 'FULL'): void {
     const receipt = frame.headers.get('receipt');
-    if (receipt !== undefined && this.isOpen) this.outbox.write('RECEIPT', [['receipt-id', receipt]]);
+    if (receipt === undefined || !this.isOpen) return;
+    const { stompStrict } = this.services.configuration;
+    this.outbox.write('RECEIPT', [['receipt-id', receipt], ...durabilityHeaders(durability, stompStrict)]);
   }
 
   /** Tells the client what is wrong, by an ERROR frame with `more` headers, and closes. */

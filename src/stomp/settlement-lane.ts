@@ -1,4 +1,5 @@
 import type { Caller } from '../identity/caller.js';
+import type { Confirmed, Durability } from '../messages/durability.js';
 import type { HeldDelivery } from './held-delivery.js';
 import { withPatience } from './patience.js';
 import type { SessionServices } from './session-services.js';
@@ -16,7 +17,7 @@ export interface Settlement {
   /** It must not happen before so many SENDs are stored: those that the client sent before it. */
   readonly afterSends: number;
   /** `isStale`: somebody else has the message by now, or it is gone. */
-  readonly settled: (isStale: boolean) => void;
+  readonly settled: (isStale: boolean, durability: Durability) => void;
   readonly failed: (error: unknown) => void;
 }
 
@@ -94,32 +95,31 @@ export class SettlementLane {
   private async settle(batch: readonly Settlement[]): Promise<void> {
     const [first] = batch;
     if (first === undefined) return;
-    const isStale = await this.apply(first, batch);
+    const { outcome: areDone, durability } = await this.apply(first, batch);
     let next = 0;
     for (const settlement of batch) {
       let namedIsStale = false;
       for (const delivery of settlement.deliveries) {
-        if (delivery === settlement.named) namedIsStale = isStale[next] ?? false;
+        if (delivery === settlement.named) namedIsStale = areDone[next] === false;
         next += 1;
       }
       settlement.subscription.settled(settlement.deliveries);
-      settlement.settled(namedIsStale);
+      settlement.settled(namedIsStale, durability);
     }
   }
 
-  /** Whether each delivery of the batch, in order, was stale. */
-  private async apply({ caller, subscription }: Settlement, batch: readonly Settlement[]): Promise<boolean[]> {
+  /** Whether each delivery of the batch, in order, was still held. */
+  private apply({ caller, subscription }: Settlement, batch: readonly Settlement[]): Promise<Confirmed<boolean[]>> {
     const { reference, consumerGroupId } = subscription.target;
     const { deliveries } = this.services;
     const entries = batch.flatMap(({ visibleInSeconds, deliveries: held }) =>
       held.map(({ id, receiptNumber }) => ({ id, receiptNumber, visibilityInSeconds: visibleInSeconds ?? 0 })),
     );
     const isDeletion = batch[0]?.visibleInSeconds === null;
-    const areDone = await withPatience(() =>
+    return withPatience(() =>
       isDeletion
         ? deliveries.deleteHeld(caller, reference, consumerGroupId, entries)
         : deliveries.updateHeld(caller, reference, consumerGroupId, entries),
     );
-    return areDone.map((isDone) => !isDone);
   }
 }

@@ -63,11 +63,11 @@ export function settle(session: Session, frame: Frame, named: HeldDelivery, visi
     deliveries,
     named,
     afterSends: session.sends.taken,
-    settled: (isStale) => {
+    settled: (isStale, durability) => {
       if (isStale && !ignoresStale(frame, subscription)) {
         session.fail(new ServiceError('NotAuthorizedOrNotFound', STALE), frame);
       } else {
-        session.confirm(frame);
+        session.confirm(frame, durability);
       }
     },
     failed: (error) => session.fail(error, frame),

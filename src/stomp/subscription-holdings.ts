@@ -146,7 +146,12 @@ export class SubscriptionHoldings {
     const { caller, target } = this.options;
     try {
       const { reference, consumerGroupId } = target;
-      const areHeld = await this.services.deliveries.updateHeld(caller, reference, consumerGroupId, deliveries);
+      const { outcome: areHeld } = await this.services.deliveries.updateHeld(
+        caller,
+        reference,
+        consumerGroupId,
+        deliveries,
+      );
       for (const [index, delivery] of deliveries.entries()) {
         if (areHeld[index] === true) delivery.lapsesAt = now + delivery.visibilityInSeconds * 1000;
       }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toServiceError } from '../errors/catalogue.js';
 import type { Hold } from '../memory/memory-budget.js';
-import type { Delivery } from '../messages/gets.service.js';
+import type { Delivered } from '../messages/gets.service.js';
 import type { HeldDelivery } from './held-delivery.js';
 import type { SessionServices } from './session-services.js';
 import { SubscriptionHoldings } from './subscription-holdings.js';
@@ -12,7 +12,7 @@ export interface SubscriptionTasks {
   /** Whether the client reads what it is sent, and may be sent more; else `wake` is called once that is so. */
   readonly hasOutputRoom: () => boolean;
   /** Writes the messages; `hold` is theirs, and released when they are sent. Returns what is held of them. */
-  readonly hand: (subscription: Subscription, deliveries: readonly Delivery[], hold: Hold) => readonly HeldDelivery[];
+  readonly hand: (subscription: Subscription, delivered: Delivered, hold: Hold) => readonly HeldDelivery[];
   /** The client is not to be told of it any more: its timeout has passed, and too many others' have. */
   readonly forget: (delivery: HeldDelivery) => void;
   readonly failed: (error: unknown) => void;
@@ -104,8 +104,9 @@ export class Subscription {
   /** After `end`: what was not settled goes to others at once, or where that was asked for when its timeout has passed. */
   async release(): Promise<void> {
     const left = this.holdings.clear();
-    if (left.length === 0 || !this.options.releasesOnDisconnect) return;
-    await this.services.deliveries.giveBack(this.target.range, left, true);
+    const last = left.at(-1);
+    if (last === undefined || !this.options.releasesOnDisconnect) return;
+    await this.services.deliveries.giveBack(this.target.range, left, true, last.durability);
   }
 
   private async run(): Promise<void> {
@@ -119,10 +120,10 @@ export class Subscription {
       const hold = this.services.memory.open();
       const askedAt = performance.now();
       try {
-        const deliveries = await this.get(Math.min(credit, MAX_MESSAGES), hold);
+        const delivered = await this.get(Math.min(credit, MAX_MESSAGES), hold);
         retryMs = FIRST_RETRY_MS;
         this.waitsForQueue = false;
-        await this.hand(deliveries, hold, askedAt);
+        await this.hand(delivered, hold, askedAt);
       } catch (error) {
         hold.release();
         const { code, retryAfterSeconds } = toServiceError(error);
@@ -150,7 +151,7 @@ export class Subscription {
     this.services.logger.warn({ queue, subscription: this.options.id, reason: message }, 'a subscription waits');
   }
 
-  private get(limit: number, hold: Hold): Promise<readonly Delivery[]> {
+  private get(limit: number, hold: Hold): Promise<Delivered> {
     const { caller, target, visibilityInSeconds } = this.options;
     const query = {
       limit,
@@ -162,7 +163,8 @@ export class Subscription {
     return this.services.gets.deliver(caller, target.reference, query, this.ending.signal, hold, MAX_BYTES);
   }
 
-  private async hand(deliveries: readonly Delivery[], hold: Hold, askedAt: number): Promise<void> {
+  private async hand(delivered: Delivered, hold: Hold, askedAt: number): Promise<void> {
+    const { outcome: deliveries, durability } = delivered;
     if (deliveries.length === 0) {
       hold.release();
       // A get that comes back before its time has a reason, such as a pod that stops: no reason to ask at once.
@@ -170,10 +172,10 @@ export class Subscription {
     } else if (this.isEnded) {
       hold.release();
       // They have reached nobody.
-      await this.services.deliveries.giveBack(this.target.range, deliveries, false).catch(() => undefined);
+      await this.services.deliveries.giveBack(this.target.range, deliveries, false, durability).catch(() => undefined);
     } else {
       this.delivered += deliveries.length;
-      this.holdings.add(this.tasks.hand(this, deliveries, hold));
+      this.holdings.add(this.tasks.hand(this, delivered, hold));
     }
   }
 

@@ -72,8 +72,8 @@ describe('requests that come together', () => {
   }
   const deletions = (): DeliveriesService => pod.app.get(DeliveriesService);
   const put = async (id: string, messages: PutMessagesDetails['messages']): Promise<number[]> => {
-    const { messages: stored } = await pod.app.get(PutsService).put(caller, id, { messages });
-    return stored.map((message) => message.id);
+    const { outcome } = await pod.app.get(PutsService).put(caller, id, { messages });
+    return outcome.messages.map((message) => message.id);
   };
   const get = async (
     id: string,
@@ -82,7 +82,8 @@ describe('requests that come together', () => {
   ): Promise<Message[]> => {
     const hold = pod.app.get(MemoryBudget).open();
     try {
-      return await pod.app.get(GetsService).get(by, id, { timeoutInSeconds: 0, ...query }, signal, hold);
+      const { outcome } = await pod.app.get(GetsService).get(by, id, { timeoutInSeconds: 0, ...query }, signal, hold);
+      return outcome.messages;
     } finally {
       hold.release();
     }
@@ -328,8 +329,7 @@ describe('requests that come together', () => {
     ]);
     expect(extended.map(codeOf)).toEqual(['done', 'NotAuthorizedOrNotFound', 'InvalidParameter', 'done']);
     expect(valueOf(extended[3])).toMatchObject({
-      clientFailures: 1,
-      entries: [{ id: d!.id }, { errorCode: 404 }, { id: b!.id }],
+      outcome: { clientFailures: 1, entries: [{ id: d!.id }, { errorCode: 404 }, { id: b!.id }] },
     });
     expect(statements.update).toEqual([3]);
     const deleted = await Promise.all([
@@ -339,7 +339,9 @@ describe('requests that come together', () => {
       settled(deletions().deleteMany(caller, id, undefined, [e!.receipt, f!.receipt, a!.receipt])),
     ]);
     expect(deleted.map(codeOf)).toEqual(['done', 'NotAuthorizedOrNotFound', 'done']);
-    expect(valueOf(deleted[2])).toMatchObject({ clientFailures: 1, entries: [{}, { errorCode: 404 }, {}] });
+    expect(valueOf(deleted[2])).toMatchObject({
+      outcome: { clientFailures: 1, entries: [{}, { errorCode: 404 }, {}] },
+    });
     expect(statements.delete).toEqual([3]);
     expect((await rows(id)).map((row) => row.id)).toEqual([b!.id, d!.id]);
   });

@@ -126,15 +126,16 @@ describe('merged requests', () => {
           delayInSeconds: index === 0 ? delayInSeconds : 0,
           ...(channelId === '' ? {} : { metadata: { channelId } }),
         }));
-        const { messages: stored } = await app.get(PutsService).put(caller, this.id, { messages });
-        return stored.map(({ id, expireAfter }) => [typeof id, expireAfter !== undefined]);
+        const { outcome } = await app.get(PutsService).put(caller, this.id, { messages });
+        return outcome.messages.map(({ id, expireAfter }) => [typeof id, expireAfter !== undefined]);
       }
       if (request.kind === 'get') {
         const { limit, channel: channelFilter, visibility: visibilityInSeconds } = request;
         const query = { limit, visibilityInSeconds, timeoutInSeconds: 0, channelFilter: channelFilter ?? undefined };
         const hold = app.get(MemoryBudget).open();
         const { signal } = new AbortController();
-        const found = await app.get(GetsService).get(caller, this.id, query, signal, hold);
+        const { outcome } = await app.get(GetsService).get(caller, this.id, query, signal, hold);
+        const { messages: found } = outcome;
         hold.release();
         this.given.set(
           name,
@@ -147,7 +148,8 @@ describe('merged requests', () => {
       const deliveries = app.get(DeliveriesService);
       if (request.kind === 'delete') return deliveries.deleteMany(caller, this.id, undefined, chosen);
       const entries = chosen.map((receipt) => ({ receipt, visibilityInSeconds: 600 }));
-      const { entries: results, ...counts } = await deliveries.updateMany(caller, this.id, undefined, entries);
+      const { outcome } = await deliveries.updateMany(caller, this.id, undefined, entries);
+      const { entries: results, ...counts } = outcome;
       return [counts, results.map((result) => ('errorCode' in result ? result : 'updated'))];
     }
   }

@@ -210,6 +210,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     body: 'PutMessagesDetails',
     success: 200,
     answer: 'PutMessages',
+    // Ours.
+    answerHeaders: ['towpath-durability'],
     permission: 'use queue-push',
     errors: [409, 413, 415],
   },
@@ -219,6 +221,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     query: ['visibilityInSeconds', 'timeoutInSeconds', 'limit', 'channelFilter', 'consumerGroupId'],
     success: 200,
     answer: 'GetMessages',
+    // Ours.
+    answerHeaders: ['towpath-durability'],
     permission: 'use queue-pull',
     errors: [409],
   },
@@ -227,6 +231,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     path: `${QUEUE}/messages/{messageReceipt}`,
     query: ['consumerGroupId'],
     success: 204,
+    // Ours.
+    answerHeaders: ['towpath-durability'],
     permission: 'use queue-pull',
   },
   deleteMessages: {
@@ -236,6 +242,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     body: 'DeleteMessagesDetails',
     success: 200,
     answer: 'DeleteMessagesResult',
+    // Ours.
+    answerHeaders: ['towpath-durability'],
     permission: 'use queue-pull',
     errors: [413, 415],
   },
@@ -246,6 +254,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     body: 'UpdateMessageDetails',
     success: 200,
     answer: 'UpdatedMessage',
+    // Ours.
+    answerHeaders: ['towpath-durability'],
     permission: 'use queue-pull',
     errors: [413, 415],
   },
@@ -256,6 +266,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     body: 'UpdateMessagesDetails',
     success: 200,
     answer: 'UpdateMessagesResult',
+    // Ours.
+    answerHeaders: ['towpath-durability'],
     permission: 'use queue-pull',
     errors: [413, 415],
   },
@@ -734,6 +746,7 @@ const SETTINGS = [
   'customEncryptionKeyId?',
   'deduplicationWindowInSeconds?',
   'acceptUnsealed?',
+  'durability?',
   'capabilities?',
   'freeformTags?',
   'definedTags?',
@@ -852,6 +865,7 @@ export const FIELDS: Readonly<Record<string, readonly string[]>> = {
     'customEncryptionKeyId?',
     'deduplicationWindowInSeconds',
     'acceptUnsealed',
+    'durability',
     'channelConsumptionLimit',
   ],
   QueueSummary: SUMMARY,

@@ -68,6 +68,7 @@ describe('a change by SQL', () => {
       customEncryptionKeyId: null,
       deduplicationWindowInSeconds: 300,
       acceptUnsealed: true,
+      durability: 'FULL',
       capabilities: [{ type: 'CONSUMER_GROUPS' }],
       freeformTags: { a: 'b' },
       definedTags: {},

@@ -203,6 +203,11 @@ const calls = (queue: number, held: readonly number[], { groups, redrives }: Thi
     values: [queue, ...ten(held)],
     index: 'message_pkey',
   },
+  'look at a queue that may be relaxed': {
+    text: 'select towpath.as_relaxed(array[$1::bigint], $1::bigint)',
+    values: [queue],
+    index: 'queue_pkey',
+  },
   release: {
     text: 'select * from towpath.release_messages($1, 0, false, $2, $3)',
     values: [queue, ...ten(held)],

@@ -403,12 +403,14 @@ create table towpath.queue (
   version bigint not null default 1,
   deduplication_window_in_seconds integer not null default 300,
   accept_unsealed boolean not null default false,
+  durability text collate "C" not null default 'FULL'::text,
   constraint queue_pkey PRIMARY KEY (id),
   constraint queue_ocid_is_unique UNIQUE (ocid),
   constraint channel_consumption_limit_is_1_to_100 CHECK (((channel_consumption_limit >= 1) AND (channel_consumption_limit <= 100))),
   constraint dead_letter_queue_delivery_count_is_0_to_20 CHECK (((dead_letter_queue_delivery_count >= 0) AND (dead_letter_queue_delivery_count <= 20))),
   constraint deduplication_window_in_seconds_is_0_to_86400 CHECK (((deduplication_window_in_seconds >= 0) AND (deduplication_window_in_seconds <= 86400))),
   constraint display_name_has_1_to_255_characters CHECK (((length(display_name) >= 1) AND (length(display_name) <= 255))),
+  constraint durability_is_full_or_relaxed CHECK ((durability = ANY (ARRAY['FULL'::text, 'RELAXED'::text]))),
   constraint lifecycle_state_is_known CHECK ((lifecycle_state = ANY (ARRAY['CREATING'::text, 'UPDATING'::text, 'ACTIVE'::text, 'DELETING'::text, 'DELETED'::text, 'FAILED'::text, 'INACTIVE'::text]))),
   constraint retention_in_seconds_is_10_to_604800 CHECK (((retention_in_seconds >= 10) AND (retention_in_seconds <= 604800))),
   constraint timeout_in_seconds_is_0_to_30 CHECK (((timeout_in_seconds >= 0) AND (timeout_in_seconds <= 30))),
@@ -419,6 +421,7 @@ create table towpath.queue (
 comment on table towpath.queue is 'One row per queue: its settings, its state, its version.';
 comment on column towpath.queue.deduplication_window_in_seconds is 'For how long after a put its deduplication ids and its retry token are remembered; 0: not.';
 comment on column towpath.queue.accept_unsealed is 'Whether put_messages, which stores what it is given as it is, may put into this queue.';
+comment on column towpath.queue.durability is 'FULL: whatever is confirmed is on disk. RELAXED: puts, updates and deletions of messages are confirmed earlier: see as_relaxed.';
 
 CREATE INDEX queue_by_name ON towpath.queue USING btree (tenancy_id, display_name, id) WHERE (version > 0);
 CREATE INDEX queue_by_time ON towpath.queue USING btree (tenancy_id, time_created, id) WHERE (version > 0);
@@ -1022,6 +1025,31 @@ end;
 $function$;
 
 comment on function towpath.as_caller(jsonb,anyelement) is 'Says who is calling, for the audit events of the rest of the transaction, and returns the value: create_queue(as_caller(…, tenancy), …). Fields: userId, credential, credentialId, address, requestId, operation.';
+
+CREATE OR REPLACE FUNCTION towpath.as_relaxed(queue_ids bigint[], value anyelement)
+ RETURNS anyelement
+ LANGUAGE plpgsql
+ SET search_path TO 'towpath', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_queue_id bigint;
+begin
+  foreach v_queue_id in array as_relaxed.queue_ids loop
+    perform from towpath.queue q where q.id = v_queue_id and q.durability = 'RELAXED';
+    if not found then
+      return value;
+    end if;
+  end loop;
+  perform set_config('synchronous_commit', 'off', true);
+  return value;
+end;
+$function$;
+
+comment on function towpath.as_relaxed(bigint[],anyelement) is 'Lets the transaction be confirmed before it is on disk, if each of these queues has the durability RELAXED, and returns the value: delete_messages(as_relaxed(array[queue], queue), …). Name all queues that the statement changes messages of. For puts, updates, deletions and deliveries that are given back; not for get_messages.';
 
 CREATE OR REPLACE FUNCTION towpath.audit_consumer_group()
  RETURNS trigger
@@ -2145,7 +2173,8 @@ begin
   insert into towpath.queue (
     ocid, tenancy_id, compartment_id, display_name, retention_in_seconds, visibility_in_seconds, timeout_in_seconds,
     channel_consumption_limit, dead_letter_queue_delivery_count, custom_encryption_key_id,
-    deduplication_window_in_seconds, accept_unsealed, capabilities, freeform_tags, defined_tags, time_created, time_updated
+    deduplication_window_in_seconds, accept_unsealed, durability, capabilities, freeform_tags, defined_tags,
+    time_created, time_updated
   )
   values (
     towpath.new_ocid('queue'), create_queue.tenancy_id, details ->> 'compartmentId', details ->> 'displayName',
@@ -2157,6 +2186,7 @@ begin
     nullif(details ->> 'customEncryptionKeyId', ''),
     coalesce((details ->> 'deduplicationWindowInSeconds')::integer, 300),
     coalesce((details ->> 'acceptUnsealed')::boolean, false),
+    coalesce(details ->> 'durability', 'FULL'),
     towpath.capability_types(details -> 'capabilities'),
     coalesce(details -> 'freeformTags', '{}'),
     coalesce(details -> 'definedTags', '{}'),
@@ -6105,6 +6135,7 @@ AS $function$
     'customEncryptionKeyId', (queue).custom_encryption_key_id,
     'deduplicationWindowInSeconds', (queue).deduplication_window_in_seconds,
     'acceptUnsealed', (queue).accept_unsealed,
+    'durability', (queue).durability,
     'capabilities', (queue).capabilities,
     'freeformTags', (queue).freeform_tags,
     'definedTags', (queue).defined_tags
@@ -8430,6 +8461,7 @@ begin
       (changes ->> 'deduplicationWindowInSeconds')::integer, q.deduplication_window_in_seconds
     ),
     accept_unsealed = coalesce((changes ->> 'acceptUnsealed')::boolean, q.accept_unsealed),
+    durability = coalesce(changes ->> 'durability', q.durability),
     capabilities = case
       when changes -> 'capabilities' is null then q.capabilities
       else towpath.capability_types(changes -> 'capabilities')

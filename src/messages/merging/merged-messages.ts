@@ -11,7 +11,7 @@ import {
   type UpdatedMessage,
   type Visibility,
 } from '../../database/message-functions.js';
-import type { Queue } from '../../database/queue-functions.js';
+import type { Durability, Queue } from '../../database/queue-functions.js';
 import { SealedMessages } from '../../encryption/sealed-messages.js';
 import { FairTurns } from '../../fairness/fair-turns.js';
 import { currentLane } from '../../fairness/lane.js';
@@ -42,6 +42,7 @@ export interface GetToMerge extends Omit<GetRequest, 'afterChannelId' | 'visible
 
 interface ForRange<Entry> {
   readonly range: MessageRange;
+  readonly durability: Durability;
   readonly entries: readonly Entry[];
 }
 
@@ -53,6 +54,8 @@ interface ForRange<Entry> {
  *   gets     of one queue, group, dead or not, channel (or none), visibility and caller, who is written with the delivery
  *   updates  of one queue, group, dead or not
  *   deletes  of the same
+ *
+ * All but gets also with one durability, as far as is known when the request comes: none is confirmed earlier than it was told.
  *
  * Deliveries with visibility 0 leave the message visible, so that each would be given the same ones: they go alone.
  */
@@ -97,8 +100,8 @@ export class MergedMessages {
       bounds,
       counts,
     );
-    this.updates = mergerOfReceipts('update', (range, entries) => functions.update(range, entries), bounds, counts);
-    this.deletes = mergerOfReceipts('delete', (range, entries) => functions.delete(range, entries), bounds, counts);
+    this.updates = mergerOfReceipts('update', (...all) => functions.update(...all), bounds, counts);
+    this.deletes = mergerOfReceipts('delete', (...all) => functions.delete(...all), bounds, counts);
   }
 
   /** Seals and stores messages, all or none. For those that cannot be repeats. */
@@ -108,7 +111,8 @@ export class MergedMessages {
     const request = { queue, messages, hasGroups };
     if (isOdd) return this.puts.alone(request);
     // What is known of the queue may have changed in between; what all of a statement share must be the same.
-    return this.puts.submit(`${queue.queueId} ${hasGroups} ${queue.customEncryptionKeyId ?? ''}`, request);
+    const { queueId, durability, customEncryptionKeyId } = queue;
+    return this.puts.submit(`${queueId} ${hasGroups} ${durability} ${customEncryptionKeyId ?? ''}`, request);
   }
 
   /** Delivers what is visible now; an empty array where nothing is, or the client has gone. */
@@ -121,20 +125,20 @@ export class MergedMessages {
   }
 
   /** One answer per entry, in order. */
-  update(range: MessageRange, entries: readonly Visibility[]): Promise<UpdatedMessage[]> {
-    return this.updates.submit(keyOf(range), { range, entries });
+  update(range: MessageRange, entries: readonly Visibility[], durability: Durability): Promise<UpdatedMessage[]> {
+    return this.updates.submit(`${keyOf(range)} ${durability}`, { range, entries, durability });
   }
 
   /** One answer per receipt, in order: false where it is dead. */
-  delete(range: MessageRange, entries: readonly ReceiptKey[]): Promise<boolean[]> {
-    return this.deletes.submit(keyOf(range), { range, entries });
+  delete(range: MessageRange, entries: readonly ReceiptKey[], durability: Durability): Promise<boolean[]> {
+    return this.deletes.submit(`${keyOf(range)} ${durability}`, { range, entries, durability });
   }
 
   private async sendPuts(puts: readonly Put[]): Promise<PutMessage[][]> {
     const { queue, hasGroups } = first(puts);
     const messages = puts.flatMap((put) => put.messages);
     const stored = await this.sealed.seal(queue, messages, hasGroups, (seal) =>
-      this.functions.put(queue.queueId, messages, this.configuration.maxChannels, seal),
+      this.functions.put(queue.queueId, messages, this.configuration.maxChannels, seal, queue.durability),
     );
     return cut(
       stored,
@@ -181,7 +185,7 @@ export class MergedMessages {
 
 function mergerOfReceipts<Entry, Result>(
   kind: MergeKind,
-  send: (range: MessageRange, entries: readonly Entry[]) => Promise<readonly Result[]>,
+  send: (range: MessageRange, entries: readonly Entry[], durability: Durability) => Promise<readonly Result[]>,
   bounds: MergeBounds,
   counts: MergeCounts,
 ): RequestMerger<ForRange<Entry>, Result[]> {
@@ -192,9 +196,10 @@ function mergerOfReceipts<Entry, Result>(
       weigh: ({ entries }) => ({ entries: entries.length, bytes: 0 }),
       holdsBytes: false,
       run: async (requests) => {
+        const { range, durability } = first(requests);
         const entries = requests.flatMap((request) => request.entries);
         return cut(
-          await send(first(requests).range, entries),
+          await send(range, entries, durability),
           requests.map((request) => request.entries.length),
         );
       },

@@ -6,7 +6,7 @@ import type { Session } from '../session.js';
 
 /**
  * Carries a transaction out, in one transaction of the database, after all that was sent outside of it before. Its receipt says
- * that it is durable. An ERROR says that nothing of it has happened, unless its code is of the kind that leaves it open.
+ * that it is durable, as far as the queues are. An ERROR says that nothing of it has happened, unless its code is of the kind that leaves it open.
  */
 export async function commit(session: Session, frame: Frame): Promise<void> {
   checkTransactionsAllowed(session);
@@ -22,9 +22,10 @@ export async function commit(session: Session, frame: Frame): Promise<void> {
       channelId: delivery.channelId,
       visibleInSeconds,
       isRequired: delivery === named && !ignoresStale,
+      durability: delivery.durability,
     })),
   );
-  await withPatience(() => session.services.transactions.commit(puts, settlements));
+  const durability = await withPatience(() => session.services.transactions.commit(puts, settlements));
   for (const { named, deliveries } of settlings) named.subscription.settled(deliveries);
-  session.confirm(frame);
+  session.confirm(frame, durability);
 }

@@ -30,7 +30,7 @@ function add(session: Session, frame: Frame, reference: string, message: Message
     reference,
     message,
     bytes: frame.body.length,
-    stored: () => session.confirm(frame),
+    stored: (durability) => session.confirm(frame, durability),
     failed: (error) => session.fail(error, frame),
   });
 }

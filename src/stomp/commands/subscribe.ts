@@ -88,15 +88,16 @@ async function targetOf(session: Session, frame: Frame): Promise<SubscriptionTar
 }
 
 function tasksOf(session: Session): SubscriptionTasks {
+  const { stompStrict } = session.services.configuration;
   return {
     hasOutputRoom: () => session.outbox.hasRoom && session.pace.hasRoom,
-    hand: (subscription, deliveries, hold) => {
-      const held = deliveries.map((delivery) => session.deliveries.add(subscription, delivery));
+    hand: (subscription, { outcome: deliveries, durability }, hold) => {
+      const held = deliveries.map((delivery) => session.deliveries.add(subscription, delivery, durability));
       const messages = held.map((one, index) => {
         const delivery = deliveries[index];
         if (delivery === undefined) throw new Error('a delivery is missing');
         return {
-          headers: headersOf(delivery, one, session.version === '1.2'),
+          headers: headersOf(delivery, one, session.version === '1.2', stompStrict),
           body: delivery.content,
           ...(subscription.options.ack === 'auto' ? { sent: (): void => settleSent(session, one) } : {}),
         };
