@@ -1,4 +1,4 @@
-// What a queue gains that is RELAXED, where puts, updates and deletions are confirmed before they are on disk: puts alone, and whole lives of
+// What a queue gains that is RELAXED, where puts and deletions are confirmed before they are on disk: puts alone, and whole lives of
 // messages (put, get, delete), over HTTP on one pod, on a FULL queue and on a RELAXED one. Slices of the two take turns, so that whatever
 // else the machine does meets both; the ratio is the median of those of each pair. Ends by itself, in less than two minutes.
 //

@@ -14,7 +14,8 @@ import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgr
 import { ensureFirstIdentity } from '../dist/identity/first-identity.js';
 import { MemoryBudget } from '../dist/memory/memory-budget.js';
 import { DeliveriesService } from '../dist/messages/deliveries.service.js';
-import { MessagesService } from '../dist/messages/messages.service.js';
+import { GetsService } from '../dist/messages/gets.service.js';
+import { PutsService } from '../dist/messages/puts.service.js';
 import { createLogger } from '../dist/operations/log.js';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 20);
@@ -80,7 +81,8 @@ async function kindOf({ sealing, pod }, caller, compartmentId, batch) {
     { name: 'make_queue', text: 'select identifier as id from towpath.create_queue($1, $2) w' },
     [caller.tenancyId, { displayName: `${sealing} ${batch}`, compartmentId }],
   );
-  const puts = pod.app.get(MessagesService);
+  const puts = pod.app.get(PutsService);
+  const gets = pod.app.get(GetsService);
   const pusher = { ...caller, permission: 'use queue-push' };
   const puller = { ...caller, permission: 'use queue-pull' };
   const deliveries = pod.app.get(DeliveriesService);
@@ -94,7 +96,7 @@ async function kindOf({ sealing, pod }, caller, compartmentId, batch) {
     await puts.put(pusher, queue.id, { messages });
     const hold = budget.open();
     try {
-      const found = await puts.get(puller, queue.id, { limit: batch, timeoutInSeconds: 0 }, signal, hold);
+      const { outcome: found } = await gets.get(puller, queue.id, { limit: batch, timeoutInSeconds: 0 }, signal, hold);
       if (found.length > 0)
         await deliveries.deleteMany(
           puller,

@@ -1,6 +1,6 @@
 -- oldest program: 19
 --
--- Queues whose puts, updates and deletions are confirmed before they are on disk, where their owner chooses that.
+-- Queues whose puts and deletions are confirmed before they are on disk, where their owner chooses that.
 --
 -- What such a confirmation is worth: it survives the end of any backend and of any pod. Should the server itself crash, or its
 -- machine, then what was confirmed in the last moments (three times wal_writer_delay at most, 0.6 seconds by default) may be undone:
@@ -8,7 +8,8 @@
 -- happened, and nothing contradicts itself.
 --
 -- Deliveries are always on disk before they are answered, on such queues too. The number of a delivery's receipt would be
--- given out a second time otherwise, so that two consumers would hold one message, each with a receipt that is good. A commit
+-- given out a second time otherwise, so that two consumers would hold one message, each with a receipt that is good. So are updates: a
+-- timeout that was prolonged, and then was not, would give the message to a second consumer while the first holds it. A commit
 -- that is on disk has all before it on disk as well: so is a put whose message was delivered.
 
 alter table towpath.queue
@@ -16,7 +17,7 @@ alter table towpath.queue
   add constraint durability_is_full_or_relaxed check (durability in ('FULL', 'RELAXED'));
 
 comment on column towpath.queue.durability is
-'FULL: whatever is confirmed is on disk. RELAXED: puts, updates and deletions of messages are confirmed earlier: see as_relaxed.';
+'FULL: whatever is confirmed is on disk. RELAXED: puts and deletions of messages are confirmed earlier: see as_relaxed.';
 
 create or replace function towpath.create_queue(tenancy_id text, details jsonb, retry_token text default null)
 returns towpath.work_request
@@ -133,7 +134,7 @@ as $$
   );
 $$;
 
--- The functions that put, update and delete say nothing of it themselves: put_messages in the transaction of somebody else,
+-- The functions that put and delete say nothing of it themselves: put_messages in the transaction of somebody else,
 -- redrives, resends and the deletion of dead letters call them too, and what those confirm is on disk, whatever the queue. So it
 -- is the statement of a pod that asks, and the row of the queue that decides: what a pod knows of it may be a moment old.
 create function towpath.as_relaxed(queue_ids bigint[], value anyelement)
@@ -162,4 +163,4 @@ end;
 $$;
 
 comment on function towpath.as_relaxed(bigint[], anyelement) is
-'Lets the transaction be confirmed before it is on disk, if each of these queues has the durability RELAXED, and returns the value: delete_messages(as_relaxed(array[queue], queue), …). Name all queues that the statement changes messages of. For puts, updates, deletions and deliveries that are given back; not for get_messages.';
+'Lets the transaction be confirmed before it is on disk, if each of these queues has the durability RELAXED, and returns the value: delete_messages(as_relaxed(array[queue], queue), …). Name all queues that the statement changes messages of. For puts, deletions and deliveries that are given back; not for get_messages and update_messages.';

@@ -151,11 +151,11 @@ const FIND_FLOOR: Statement = {
   text: `select extract(epoch from floor)::float8 * 1000 as "floorMs", extract(epoch from looked_at)::float8 * 1000 as "lookedAtMs"
     from towpath.find_floor($1, $2, $3, $4, coalesce($5::timestamptz, '-infinity'), $6)`,
 };
-const UPDATE = byDurability(
-  'update_messages',
-  (queue) =>
-    `select visible_after as "visibleAfter", channel_id as "channelId" from towpath.update_messages(${queue}, $2, $3, $4, $5, $6)`,
-);
+// Always on disk: a visibility timeout that was prolonged and then undone would give the message to a second consumer.
+const UPDATE: Statement = {
+  name: 'update_messages',
+  text: `select visible_after as "visibleAfter", channel_id as "channelId" from towpath.update_messages($1, $2, $3, $4, $5, $6)`,
+};
 const DELETE = byDurability(
   'delete_messages',
   (queue) => `select deleted from towpath.delete_messages(${queue}, $2, $3, $4, $5) as deleted`,
@@ -328,12 +328,8 @@ export class MessageFunctions {
     return row?.ms ?? null;
   }
 
-  async update(
-    range: MessageRange,
-    entries: readonly Visibility[],
-    durability: Durability = 'FULL',
-  ): Promise<UpdatedMessage[]> {
-    return this.database.run<UpdatedMessage>(UPDATE[durability], [
+  async update(range: MessageRange, entries: readonly Visibility[]): Promise<UpdatedMessage[]> {
+    return this.database.run<UpdatedMessage>(UPDATE, [
       ...key(range),
       entries.map(({ id }) => id),
       entries.map(({ receiptNumber }) => receiptNumber),

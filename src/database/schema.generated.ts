@@ -391,7 +391,7 @@ export interface TowpathQueue {
   defined_tags: Generated<Json>;
   display_name: string;
   /**
-   * FULL: whatever is confirmed is on disk. RELAXED: puts, updates and deletions of messages are confirmed earlier: see as_relaxed.
+   * FULL: whatever is confirmed is on disk. RELAXED: puts and deletions of messages are confirmed earlier: see as_relaxed.
    */
   durability: Generated<string>;
   freeform_tags: Generated<Json>;

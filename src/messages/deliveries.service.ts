@@ -178,7 +178,7 @@ export class DeliveriesService {
     { queue, range }: Place,
     entries: readonly Visibility[],
   ): Promise<(UpdatedMessage | null)[]> {
-    const updated = await this.merged.update(range, entries, queue.durability);
+    const updated = await this.merged.update(range, entries);
     return entries.map(({ id, visibilityInSeconds }, index) => {
       const { visibleAfter = null, channelId = null } = updated[index] ?? {};
       if (visibleAfter === null) return null;

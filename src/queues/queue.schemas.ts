@@ -90,7 +90,7 @@ const settings = (isNew: boolean) => ({
     .optional(),
   durability: oneOf(DURABILITIES, {
     description:
-      'Towpath extension: FULL: whatever is confirmed is on disk. RELAXED: puts, updates and deletions of messages are ' +
+      'Towpath extension: FULL: whatever is confirmed is on disk. RELAXED: puts and deletions of messages are ' +
       'confirmed earlier; should the server of the database crash, those confirmed in its last moments may be undone.',
     ...(isNew && { default: 'FULL' }),
   }).optional(),
@@ -231,8 +231,7 @@ export const queue = z
       example: false,
     }),
     durability: z.enum(DURABILITIES).meta({
-      description:
-        'Towpath extension: whether puts, updates and deletions of messages are on disk before they are confirmed.',
+      description: 'Towpath extension: whether puts and deletions of messages are on disk before they are confirmed.',
       example: 'FULL',
     }),
     capabilities,

@@ -133,7 +133,7 @@ export function accept(reply: FastifyReply, request: { readonly id: string }): v
 /** The response header of operations on messages, on queues that are not as durable as others. */
 export const DURABILITY_HEADER = {
   'towpath-durability':
-    'Towpath extension: `relaxed` where the queue has the durability RELAXED: puts, updates and deletions that were confirmed in the ' +
+    'Towpath extension: `relaxed` where the queue has the durability RELAXED: puts and deletions that were confirmed in the ' +
     'last moments before the server of the database crashes may be undone. Absent on all other queues.',
 } as const;
 /** Answers with the outcome, and with the header where it needs it. */

@@ -421,7 +421,7 @@ create table towpath.queue (
 comment on table towpath.queue is 'One row per queue: its settings, its state, its version.';
 comment on column towpath.queue.deduplication_window_in_seconds is 'For how long after a put its deduplication ids and its retry token are remembered; 0: not.';
 comment on column towpath.queue.accept_unsealed is 'Whether put_messages, which stores what it is given as it is, may put into this queue.';
-comment on column towpath.queue.durability is 'FULL: whatever is confirmed is on disk. RELAXED: puts, updates and deletions of messages are confirmed earlier: see as_relaxed.';
+comment on column towpath.queue.durability is 'FULL: whatever is confirmed is on disk. RELAXED: puts and deletions of messages are confirmed earlier: see as_relaxed.';
 
 CREATE INDEX queue_by_name ON towpath.queue USING btree (tenancy_id, display_name, id) WHERE (version > 0);
 CREATE INDEX queue_by_time ON towpath.queue USING btree (tenancy_id, time_created, id) WHERE (version > 0);
@@ -1049,7 +1049,7 @@ begin
 end;
 $function$;
 
-comment on function towpath.as_relaxed(bigint[],anyelement) is 'Lets the transaction be confirmed before it is on disk, if each of these queues has the durability RELAXED, and returns the value: delete_messages(as_relaxed(array[queue], queue), …). Name all queues that the statement changes messages of. For puts, updates, deletions and deliveries that are given back; not for get_messages.';
+comment on function towpath.as_relaxed(bigint[],anyelement) is 'Lets the transaction be confirmed before it is on disk, if each of these queues has the durability RELAXED, and returns the value: delete_messages(as_relaxed(array[queue], queue), …). Name all queues that the statement changes messages of. For puts, deletions and deliveries that are given back; not for get_messages and update_messages.';
 
 CREATE OR REPLACE FUNCTION towpath.audit_consumer_group()
  RETURNS trigger

@@ -55,7 +55,7 @@ interface ForRange<Entry> {
  *   updates  of one queue, group, dead or not
  *   deletes  of the same
  *
- * All but gets also with one durability, as far as is known when the request comes: none is confirmed earlier than it was told.
+ * Puts and deletes also with one durability, as far as is known when the request comes: none is confirmed earlier than it was told.
  *
  * Deliveries with visibility 0 leave the message visible, so that each would be given the same ones: they go alone.
  */
@@ -100,7 +100,7 @@ export class MergedMessages {
       bounds,
       counts,
     );
-    this.updates = mergerOfReceipts('update', (...all) => functions.update(...all), bounds, counts);
+    this.updates = mergerOfReceipts('update', (range, entries) => functions.update(range, entries), bounds, counts);
     this.deletes = mergerOfReceipts('delete', (...all) => functions.delete(...all), bounds, counts);
   }
 
@@ -125,8 +125,8 @@ export class MergedMessages {
   }
 
   /** One answer per entry, in order. */
-  update(range: MessageRange, entries: readonly Visibility[], durability: Durability): Promise<UpdatedMessage[]> {
-    return this.updates.submit(`${keyOf(range)} ${durability}`, { range, entries, durability });
+  update(range: MessageRange, entries: readonly Visibility[]): Promise<UpdatedMessage[]> {
+    return this.updates.submit(keyOf(range), { range, entries, durability: 'FULL' });
   }
 
   /** One answer per receipt, in order: false where it is dead. */
