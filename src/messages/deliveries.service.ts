@@ -174,10 +174,7 @@ export class DeliveriesService {
   }
 
   /** Null: it is not held any more. */
-  private async applyUpdates(
-    { queue, range }: Place,
-    entries: readonly Visibility[],
-  ): Promise<(UpdatedMessage | null)[]> {
+  private async applyUpdates({ range }: Place, entries: readonly Visibility[]): Promise<(UpdatedMessage | null)[]> {
     const updated = await this.merged.update(range, entries);
     return entries.map(({ id, visibilityInSeconds }, index) => {
       const { visibleAfter = null, channelId = null } = updated[index] ?? {};
