@@ -96,7 +96,8 @@ async function kindOf({ sealing, pod }, caller, compartmentId, batch) {
     await puts.put(pusher, queue.id, { messages });
     const hold = budget.open();
     try {
-      const { outcome: found } = await gets.get(puller, queue.id, { limit: batch, timeoutInSeconds: 0 }, signal, hold);
+      const { outcome } = await gets.get(puller, queue.id, { limit: batch, timeoutInSeconds: 0 }, signal, hold);
+      const found = outcome.messages;
       if (found.length > 0)
         await deliveries.deleteMany(
           puller,
