@@ -5,6 +5,7 @@
 //   BENCH_MESSAGES=100000 …          another backlog
 //   BENCH_SKIP_SCAN=off …            as before PostgreSQL 18; BENCH_CALLS=100, because it takes long
 import { MessageFunctions } from '../dist/database/message-functions.js';
+import { PutFunctions } from '../dist/database/put-functions.js';
 import { ChannelTurns } from '../dist/messages/channel-turns.js';
 import { figures, median, openBench, say } from './support.mjs';
 
@@ -160,7 +161,7 @@ function request(queueId, afterChannelId, limit, visibilityInSeconds) {
 async function fill(queueId, count, channelOf) {
   for (let put = 0; put < count; put += BATCH) {
     const batch = Array.from({ length: Math.min(BATCH, count - put) }, (_, n) => message(channelOf(put + n)));
-    await functions.put(queueId, batch, 20_000);
+    await new PutFunctions(database).put(queueId, batch, 20_000);
   }
   // As the maintenance does within half a second.
   while ((await value('select towpath.fold_message_deltas($1) as value', [queueId])) > 0);

@@ -5,7 +5,7 @@
 //   npm run bench:deduplication      20 s on an embedded server of its own, durable commits
 //   BENCH_SECONDS=60 BENCH_CONNECTIONS=16 BENCH_MESSAGES=20 …
 import { MaintenanceFunctions } from '../dist/database/maintenance-functions.js';
-import { MessageFunctions } from '../dist/database/message-functions.js';
+import { PutFunctions } from '../dist/database/put-functions.js';
 import { openBench, percentile, say } from './support.mjs';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 20);
@@ -21,7 +21,7 @@ const rate = ({ ms, latencies }) => (latencies.length / ms) * 1000;
 const { database, value, makeQueue, close } = await openBench({ connections: CONNECTIONS });
 let puts = 0;
 try {
-  const functions = new MessageFunctions(database);
+  const functions = new PutFunctions(database);
   const queueId = await makeQueue('bench');
   const once = { retryToken: null, requestDigest: '0'.repeat(64) };
   const kinds = {

@@ -4,6 +4,7 @@
 //   npm run bench:stats              1,000,000 messages of 200 bytes on an embedded server of its own
 //   BENCH_MESSAGES=100000 …          another backlog
 import { MessageFunctions } from '../dist/database/message-functions.js';
+import { PutFunctions } from '../dist/database/put-functions.js';
 import { figures, median, openBench, say } from './support.mjs';
 
 const MESSAGES = Number(process.env.BENCH_MESSAGES ?? 1_000_000);
@@ -16,7 +17,7 @@ const { database, value, makeQueue, close } = await openBench({ settings: { fsyn
 try {
   const functions = new MessageFunctions(database);
   const [backlog, empty] = [await makeQueue('backlog'), await makeQueue('empty')];
-  await fill(functions, backlog);
+  await fill(new PutFunctions(database), backlog);
   say('client and server on this machine, one connection at a time, prepared statements, no analyze by us');
   await compare('changes not folded yet', functions, backlog, empty);
   while ((await value('select towpath.fold_message_deltas($1) as value', [backlog])) > 0);

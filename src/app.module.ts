@@ -20,6 +20,7 @@ import { LimitFunctions } from './database/limit-functions.js';
 import { DeadLetterFunctions } from './database/dead-letter-functions.js';
 import { MaintenanceFunctions } from './database/maintenance-functions.js';
 import { MessageFunctions } from './database/message-functions.js';
+import { PutFunctions } from './database/put-functions.js';
 import { Notifications } from './database/notifications.js';
 import { PeekFunctions } from './database/peek-functions.js';
 import { RedriveFunctions } from './database/redrive-functions.js';
@@ -130,6 +131,7 @@ class FoundationsModule {
       ConsumerGroupFunctions,
       ConsumerGroupDirectory,
       MessageFunctions,
+      PutFunctions,
       TransactionFunctions,
       PeekFunctions,
       DeadLetterFunctions,

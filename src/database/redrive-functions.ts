@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from './database.js';
-import type { Seal } from './message-functions.js';
+import type { Seal } from './put-functions.js';
 
 /** What to do with a batch of a redrive. */
 export interface RedrivePlan {

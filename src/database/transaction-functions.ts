@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Statement } from './database.js';
-import type { MessageRange, MessageToPut, PutMessage, ReceiptKey, Seal } from './message-functions.js';
+import type { MessageRange, ReceiptKey } from './message-functions.js';
+import type { MessageToPut, PutMessage, Seal } from './put-functions.js';
 import type { Durability } from './queue-functions.js';
 
 /** A delivery that a transaction acknowledges (`visibleInSeconds` null) or gives back. */

@@ -1,6 +1,6 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
-import type { Seal } from '../database/message-functions.js';
+import type { Seal } from '../database/put-functions.js';
 import { isDataKeyReplaced } from '../errors/catalogue.js';
 import { DataKeys, type SealedQueue } from './data-keys.js';
 import { MasterKeys } from './master-keys.js';

@@ -1,5 +1,5 @@
 import type { StoredBytes } from '../database/limit-functions.js';
-import type { MessageToPut, PutMessage } from '../database/message-functions.js';
+import type { MessageToPut, PutMessage } from '../database/put-functions.js';
 
 /** Bytes by channel, and all of them together. */
 class Tally {

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
-import type { MessageToPut } from '../database/message-functions.js';
+import type { MessageToPut } from '../database/put-functions.js';
 import type { Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import { LivePods } from './live-pods.js';

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
 import { LimitFunctions } from '../database/limit-functions.js';
-import type { MessageToPut, PutMessage } from '../database/message-functions.js';
+import type { MessageToPut, PutMessage } from '../database/put-functions.js';
 import type { Queue } from '../database/queue-functions.js';
 import { ServiceError } from '../errors/service-error.js';
 import { KnownStorage } from './known-storage.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
-import { MessageFunctions, type MessageToPut, type PutMessage } from '../database/message-functions.js';
+import { PutFunctions, type MessageToPut, type PutMessage } from '../database/put-functions.js';
 import type { Queue } from '../database/queue-functions.js';
 import { SealedMessages } from '../encryption/sealed-messages.js';
 import { ServiceError } from '../errors/service-error.js';
@@ -34,7 +34,7 @@ export class PutsService {
   private repeated = 0;
 
   constructor(
-    private readonly functions: MessageFunctions,
+    private readonly functions: PutFunctions,
     private readonly directory: QueueDirectory,
     private readonly merged: MergedMessages,
     private readonly rates: RateLimits,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { MessageToPut } from '../database/message-functions.js';
+import type { MessageToPut } from '../database/put-functions.js';
 
 /**
  * The same for two requests that put the same messages, however their JSON was written: the order of fields, and of

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIGURATION, type Configuration } from '../config/environment.js';
-import type { MessageRange, MessageToPut, PutMessage, ReceiptKey } from '../database/message-functions.js';
+import type { MessageRange, ReceiptKey } from '../database/message-functions.js';
+import type { MessageToPut, PutMessage } from '../database/put-functions.js';
 import { TransactionFunctions, type SettledDelivery } from '../database/transaction-functions.js';
 import type { Durability, Queue } from '../database/queue-functions.js';
 import { SealedMessages } from '../encryption/sealed-messages.js';

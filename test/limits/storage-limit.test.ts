@@ -1,6 +1,6 @@
 import { jest } from '@jest/globals';
 import type { StoredBytes } from '../../src/database/limit-functions.js';
-import type { MessageToPut, PutMessage } from '../../src/database/message-functions.js';
+import type { MessageToPut, PutMessage } from '../../src/database/put-functions.js';
 import type { Queue } from '../../src/database/queue-functions.js';
 import { Refusals } from '../../src/limits/refusals.js';
 import { StorageLimit } from '../../src/limits/storage-limit.js';

@@ -1,6 +1,6 @@
 import { readConfiguration, type Configuration } from '../../src/config/environment.js';
 import type { LimitFunctions } from '../../src/database/limit-functions.js';
-import type { MessageToPut, PutMessage } from '../../src/database/message-functions.js';
+import type { MessageToPut, PutMessage } from '../../src/database/put-functions.js';
 import type { Queue } from '../../src/database/queue-functions.js';
 
 /** What limits look at of a queue. */

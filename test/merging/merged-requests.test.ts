@@ -1,5 +1,6 @@
 import { jest } from '@jest/globals';
 import { MessageFunctions } from '../../src/database/message-functions.js';
+import { PutFunctions } from '../../src/database/put-functions.js';
 import { ServiceError } from '../../src/errors/service-error.js';
 import type { Caller } from '../../src/identity/caller.js';
 import { MemoryBudget } from '../../src/memory/memory-budget.js';
@@ -144,7 +145,7 @@ describe('requests that come together', () => {
     const id = await makeQueue();
     // By SQL, so that the pod does not know of it.
     await pods.test.sql('select from towpath.rotate_data_key($1, $2)', [caller.tenancyId, id]);
-    const calls = jest.spyOn(pod.app.get(MessageFunctions), 'put');
+    const calls = jest.spyOn(pod.app.get(PutFunctions), 'put');
     const answers = await Promise.all(Array.from({ length: 6 }, (_, index) => put(id, [{ content: `${index}` }])));
     expect(new Set(answers.flat()).size).toBe(6);
     expect([statements.put, calls.mock.calls.length]).toEqual([[6], 2]);
@@ -167,7 +168,7 @@ describe('requests that come together', () => {
 
   it('all get 5xx where the connection breaks, before or after the commit, and nothing is run twice', async () => {
     const id = await makeQueue();
-    const functions = pod.app.get(MessageFunctions);
+    const functions = pod.app.get(PutFunctions);
     const run = functions.put.bind(functions);
     // The commit is there, its answer is not.
     const calls = jest.spyOn(functions, 'put').mockImplementationOnce(async (...args) => {

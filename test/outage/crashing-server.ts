@@ -4,6 +4,7 @@ import path from 'node:path';
 import pg from 'pg';
 import { Database } from '../../src/database/database.js';
 import { MessageFunctions, type DeliveredMessage } from '../../src/database/message-functions.js';
+import { PutFunctions } from '../../src/database/put-functions.js';
 import { migrate } from '../../src/database/migrator.js';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/embedded-postgres/embedded-postgres.js';
 import type { Run } from '../sql/support.js';
@@ -58,7 +59,7 @@ export class CrashingServer {
       delayInSeconds: 0,
       sizeInBytes: content.length,
     };
-    await this.functions.put(queueId, [message], 256, undefined, 'RELAXED');
+    await new PutFunctions(this.database).put(queueId, [message], 256, undefined, 'RELAXED');
   }
 
   async get(queueId: number, limit: number): Promise<DeliveredMessage[]> {

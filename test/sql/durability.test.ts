@@ -1,4 +1,5 @@
-import { MessageFunctions, type MessageToPut } from '../../src/database/message-functions.js';
+import { MessageFunctions } from '../../src/database/message-functions.js';
+import { PutFunctions, type MessageToPut } from '../../src/database/put-functions.js';
 import { TransactionFunctions } from '../../src/database/transaction-functions.js';
 import type { Durability } from '../../src/database/queue-functions.js';
 import { makeQueue, one, useDatabase, type Queue, type Run } from './support.js';
@@ -25,6 +26,7 @@ const settingIn = async (by: Run): Promise<string> =>
   one(await by<{ value: string }>(`select current_setting('synchronous_commit') as value`)).value;
 
 const functions = (): MessageFunctions => new MessageFunctions(test().database);
+const putFunctions = (): PutFunctions => new PutFunctions(test().database);
 /** What the setting was in each transaction that changed messages, as a trigger saw it. */
 const seen = async (act: () => Promise<unknown>): Promise<string[]> => {
   await run('truncate seen');
@@ -155,10 +157,10 @@ describe('the statements of pods', () => {
     const queue = await makeQueue(run, { durability, visibilityInSeconds: 600 });
     const range = rangeOf(queue);
     const token = { retryToken: null, requestDigest: '' };
-    expect(await seen(() => functions().put(queue.id, [message('a')], 256, undefined, known))).toEqual([setting]);
-    expect(await seen(() => functions().putOnce(queue.id, [message('b', 'id')], 256, token, undefined, known))).toEqual(
-      [setting],
-    );
+    expect(await seen(() => putFunctions().put(queue.id, [message('a')], 256, undefined, known))).toEqual([setting]);
+    expect(
+      await seen(() => putFunctions().putOnce(queue.id, [message('b', 'id')], 256, token, undefined, known)),
+    ).toEqual([setting]);
     const claim = {
       ...range,
       channelId: null,

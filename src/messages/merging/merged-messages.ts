@@ -5,12 +5,11 @@ import {
   type DeliveredMessage,
   type GetRequest,
   type MessageRange,
-  type MessageToPut,
-  type PutMessage,
   type ReceiptKey,
   type UpdatedMessage,
   type Visibility,
 } from '../../database/message-functions.js';
+import { PutFunctions, type MessageToPut, type PutMessage } from '../../database/put-functions.js';
 import type { Durability, Queue } from '../../database/queue-functions.js';
 import { SealedMessages } from '../../encryption/sealed-messages.js';
 import { FairTurns } from '../../fairness/fair-turns.js';
@@ -68,6 +67,7 @@ export class MergedMessages {
 
   constructor(
     private readonly functions: MessageFunctions,
+    private readonly putFunctions: PutFunctions,
     private readonly sealed: SealedMessages,
     private readonly turns: ChannelTurns,
     private readonly wakeUps: WakeUps,
@@ -138,7 +138,7 @@ export class MergedMessages {
     const { queue, hasGroups } = first(puts);
     const messages = puts.flatMap((put) => put.messages);
     const stored = await this.sealed.seal(queue, messages, hasGroups, (seal) =>
-      this.functions.put(queue.queueId, messages, this.configuration.maxChannels, seal, queue.durability),
+      this.putFunctions.put(queue.queueId, messages, this.configuration.maxChannels, seal, queue.durability),
     );
     return cut(
       stored,
