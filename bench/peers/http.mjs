@@ -7,8 +7,8 @@ import { openRawClient } from '../raw-client.mjs';
  * Peers have a name and give `clients`: functions that have one batch live and die, and resolve to how many messages that were.
  * A pod of Towpath: API key, policies, sealing and everything else as it is deployed.
  */
-export async function openTowpath({ name = 'towpath', databaseUrl, dataDirectory, environment }) {
-  const pod = await startPodProcess({ databaseUrl, dataDirectory, environment });
+export async function openTowpath({ name = 'towpath', databaseUrl, dataDirectory, environment, script }) {
+  const pod = await startPodProcess({ databaseUrl, dataDirectory, environment, script });
   const { apiKey, compartmentId } = pod.credentials;
   const open = () => openRawClient(pod.endpoint.port, { authorization: `Bearer ${apiKey}` });
   const main = open();

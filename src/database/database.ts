@@ -5,6 +5,7 @@ import { ServiceError } from '../errors/service-error.js';
 import { FairSlots, type Turn } from '../fairness/fair-slots.js';
 import { currentLane } from '../fairness/lane.js';
 import type { DB } from './schema.generated.js';
+import { parseTimestamp } from './timestamps.js';
 
 /** A statement that is prepared once per connection under its name. */
 export interface Statement {
@@ -15,6 +16,7 @@ export interface Statement {
 // Ids stay below 2^53 by their sequence's maximum, because OCI's `id` is a JSON number: so bigint is a number here.
 const types = new pg.TypeOverrides();
 types.setTypeParser(pg.types.builtins.INT8, Number);
+types.setTypeParser(pg.types.builtins.TIMESTAMPTZ, parseTimestamp);
 
 const PING = { name: 'ping', text: 'select 1' };
 const RETRY_EVERY_MS = 100;
@@ -50,8 +52,9 @@ export class Database {
       connectionTimeoutMillis: waitMs,
       query_timeout: STATEMENT_MS,
       keepAlive: true,
-      // The isolation level is ours to choose whatever the server's default is; a forgotten transaction ends by itself.
-      options: '-c default_transaction_isolation=read\\ committed -c idle_in_transaction_session_timeout=60000',
+      // The isolation level and the time zone are ours to choose whatever the server's defaults are; a forgotten transaction ends by itself.
+      options:
+        '-c default_transaction_isolation=read\\ committed -c timezone=UTC -c idle_in_transaction_session_timeout=60000',
     });
     // An idle connection that breaks is no request's failure; the pool has dropped it already.
     this.pool.on('error', onIdleError);

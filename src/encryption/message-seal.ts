@@ -88,11 +88,18 @@ export function openMessage(dataKey: DataKey, sealed: Buffer): MessageContents |
   };
 }
 
-function contextOf({ queueId, id }: DataKey): Buffer {
+const contexts = new WeakMap<DataKey, Buffer>();
+
+/** The associated data: made once for a key, which serves many messages. */
+function contextOf(dataKey: DataKey): Buffer {
+  const known = contexts.get(dataKey);
+  if (known !== undefined) return known;
+  const { queueId, id } = dataKey;
   const context = Buffer.alloc(17);
   context.writeUInt8(VERSION);
   context.writeBigUInt64BE(BigInt(queueId), 1);
   context.writeBigUInt64BE(BigInt(id), 9);
+  contexts.set(dataKey, context);
   return context;
 }
 

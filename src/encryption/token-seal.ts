@@ -1,6 +1,9 @@
-import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 
 const MAC_BYTES = 16;
+/** Of SHA-256. */
+const BLOCK_BYTES = 64;
+const DIGEST_BYTES = 32;
 
 /** What a sealed token is for; a token of one kind is never taken for one of another. */
 export enum TokenKind {
@@ -13,11 +16,14 @@ export enum TokenKind {
  * padding, so that they pass through paths and queries as they are. They are readable, not secret.
  */
 export class TokenSeal {
-  // A key that comes as bytes is made into this for every HMAC, at three times the cost of the HMAC itself.
-  private readonly key: KeyObject;
+  /** The key as RFC 2104 pads it for the inner hash, and for the outer one, which has room behind it for the result of the inner. */
+  private readonly inner: Buffer;
+  private readonly outer: Buffer;
 
   constructor(secret: Buffer) {
-    this.key = createSecretKey(secret);
+    const key = secret.length > BLOCK_BYTES ? hash('sha256', secret, 'buffer') : secret;
+    this.inner = padded(key, 0x36, BLOCK_BYTES);
+    this.outer = padded(key, 0x5c, BLOCK_BYTES + DIGEST_BYTES);
   }
 
   seal(kind: TokenKind, payload: Buffer): string {
@@ -34,7 +40,24 @@ export class TokenSeal {
     return same && bytes.toString('base64url') === token ? payload : null;
   }
 
+  /**
+   * HMAC-SHA-256, its first half. By two hashes in one call each, because Node's Hmac object costs more to make than both: a receipt is
+   * made for every delivery, and read for every delete.
+   */
   private mac(kind: TokenKind, payload: Buffer): Buffer {
-    return createHmac('sha256', this.key).update(Buffer.of(kind)).update(payload).digest().subarray(0, MAC_BYTES);
+    const message = Buffer.allocUnsafe(BLOCK_BYTES + 1 + payload.length);
+    this.inner.copy(message);
+    message.writeUInt8(kind, BLOCK_BYTES);
+    payload.copy(message, BLOCK_BYTES + 1);
+    // As strings, which cost less than buffers.
+    this.outer.write(hash('sha256', message, 'binary'), BLOCK_BYTES, 'latin1');
+    return Buffer.from(hash('sha256', this.outer, 'binary').slice(0, MAC_BYTES), 'latin1');
   }
+}
+
+function padded(key: Buffer, pad: number, length: number): Buffer {
+  const block = Buffer.alloc(length);
+  block.fill(pad, 0, BLOCK_BYTES);
+  for (const [index, octet] of key.entries()) block.writeUInt8(octet ^ pad, index);
+  return block;
 }

@@ -33,9 +33,12 @@ export function makeApiKey(): NewApiKey {
   return { key, prefix: key.slice(0, PREFIX_LENGTH), digest: sha256(key) };
 }
 
-/** The digest of a well-formed bearer key; null for anything else, which then costs no look-up. */
-export function digestOfApiKey(token: string): Buffer | null {
-  return API_KEY.test(token) ? sha256(token) : null;
+/**
+ * The digest of a well-formed bearer key, in base64; null for anything else, which then costs no look-up. It is made for every request, and as
+ * a string at half the cost of a buffer.
+ */
+export function digestOfApiKey(token: string): string | null {
+  return API_KEY.test(token) ? hash('sha256', token, 'base64') : null;
 }
 
 /** Makes a new auth token of 192 random bits. */

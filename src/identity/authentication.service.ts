@@ -40,7 +40,8 @@ const STOMP_NOT_AUTHENTICATED =
 export class AuthenticationService {
   private readonly logger = new Logger(AuthenticationService.name);
   private readonly signingKeys: CredentialCache<SigningKeyName, KeyObject>;
-  private readonly apiKeys: CredentialCache<Buffer, Found>;
+  /** By digest, in base64. */
+  private readonly apiKeys: CredentialCache<string, Found>;
   private readonly stompLogins: CredentialCache<StompLogin, Found>;
   private readonly users: CredentialCache<UserName, NamedUser>;
 
@@ -62,7 +63,7 @@ export class AuthenticationService {
       );
     });
     this.apiKeys = new CredentialCache(async (digests) => {
-      const rows = await functions.findApiKeys(digests);
+      const rows = await functions.findApiKeys(digests.map((digest) => Buffer.from(digest, 'base64')));
       return new Map(rows.map((row) => [row.digest.toString('base64'), toFound(row)]));
     });
     this.users = new CredentialCache(async (names) => {
@@ -152,7 +153,7 @@ export class AuthenticationService {
   private async authenticateToken(token: string): Promise<Caller> {
     if (looksLikeJwt(token)) return this.authenticateJwt(token);
     const digest = digestOfApiKey(token);
-    const found = digest === null ? null : await this.apiKeys.get(digest.toString('base64'), digest);
+    const found = digest === null ? null : await this.apiKeys.get(digest, digest);
     if (found === null) throw new ServiceError('NotAuthenticated', NOT_AUTHENTICATED);
     this.uses?.note('api-key', found.credentialId);
     return { ...found, credential: 'api-key' };

@@ -179,11 +179,7 @@ export class GetsService {
 
 function toMessage(delivery: Delivery, receipt: string): Message {
   const { channelId, properties } = delivery;
-  const metadata = {
-    ...(channelId === '' ? {} : { channelId }),
-    ...(properties === null ? {} : { customProperties: properties }),
-  };
-  return {
+  const message: Message = {
     id: delivery.id,
     ...jsonContentOf(delivery.content),
     receipt,
@@ -191,8 +187,13 @@ function toMessage(delivery: Delivery, receipt: string): Message {
     visibleAfter: delivery.visibleAfter.toISOString(),
     expireAfter: delivery.expireAfter.toISOString(),
     createdAt: delivery.createdAt.toISOString(),
-    ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
   };
+  if (channelId === '' && properties === null) return message;
+  const metadata = {
+    ...(channelId === '' ? {} : { channelId }),
+    ...(properties === null ? {} : { customProperties: properties }),
+  };
+  return { ...message, metadata };
 }
 
 function rangeKeyOf({ queueId, consumerGroupId, deadLetter }: MessageRange): MessageRange {

@@ -1,11 +1,20 @@
-import { randomUUID } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 
 const SANE = /^[\x21-\x7e]{1,128}$/;
 
-/** 32 hexadecimal digits. Node draws UUIDs many at a time, which costs a tenth of drawing the bytes of each. */
+const ID_BYTES = 16;
+/** Drawn for 256 ids at a time: to draw the bytes of each costs more than ten times as much. */
+const drawn = Buffer.alloc(256 * ID_BYTES);
+let used = drawn.length;
+
+/** 32 hexadecimal digits. */
 export function newRequestId(): string {
-  return randomUUID().replaceAll('-', '').toUpperCase();
+  if (used === drawn.length) {
+    randomFillSync(drawn);
+    used = 0;
+  }
+  return drawn.toString('hex', used, (used += ID_BYTES)).toUpperCase();
 }
 
 /** The client's opc-request-id, or a new one where it sent none that may stand in a header and a log. */

@@ -356,7 +356,7 @@ describe('credentials', () => {
       name,
     ]);
     const digest = digestOfApiKey(row!.key);
-    expect(await lookUps.findApiKeys([digest!])).toMatchObject([{ user_id: userIds[0] }]);
+    expect(await lookUps.findApiKeys([Buffer.from(digest!, 'base64')])).toMatchObject([{ user_id: userIds[0] }]);
     const [other] = await test.sql<{ key: string }>(`select towpath.issue_api_key($1, 'user-0') as key`, [name]);
     expect(other!.key).not.toBe(row!.key);
     await expect(test.sql(`select towpath.issue_api_key($1, 'nobody')`, [name])).rejects.toMatchObject(code('TP404'));

@@ -1,8 +1,8 @@
 import { jest } from '@jest/globals';
 import fc from 'fast-check';
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { ServiceError } from '../../src/errors/service-error.js';
+import { currentLane, inLane, setLane } from '../../src/fairness/lane.js';
 import { MergeCounts } from '../../src/messages/merging/merge-counts.js';
 import { RequestMerger, TooManyWaiting, type MergerOptions } from '../../src/messages/merging/request-merger.js';
 
@@ -17,6 +17,13 @@ interface Statement {
   readonly answer: () => void;
   readonly fail: (error: Error) => void;
 }
+
+/** Has it done in the lane of a caller. */
+const by = <Result>(caller: string, act: () => Result): Result =>
+  inLane(() => {
+    setLane(caller);
+    return act();
+  });
 
 /** A merger of texts whose statements are answered by the test, each text with itself in capitals. */
 function setUp({
@@ -94,22 +101,21 @@ describe('merging', () => {
   it('lets what has come and not begun begin first, of the same caller, for a while', async () => {
     const clock = jest.spyOn(performance, 'now').mockReturnValue(1000);
     try {
-      const callers = new AsyncLocalStorage<string>();
       const backlogs = new Map([['busy', 1]]);
       const { statements, sent, submit } = setUp({
-        bounds: { backlog: () => backlogs.get(callers.getStore() ?? '') ?? 0 },
+        bounds: { backlog: () => backlogs.get(currentLane() ?? '') ?? 0 },
       });
-      const busy = [callers.run('busy', () => submit('a'))];
-      const quiet = callers.run('quiet', () => submit('x', 'other'));
+      const busy = [by('busy', () => submit('a'))];
+      const quiet = by('quiet', () => submit('x', 'other'));
       await turn();
       expect(sent()).toEqual([['x']]);
-      busy.push(callers.run('busy', () => submit('b')));
+      busy.push(by('busy', () => submit('b')));
       backlogs.set('busy', 0);
       await turn();
       await turn();
       expect(sent()).toEqual([['x'], ['a', 'b']]);
       backlogs.set('busy', 1);
-      busy.push(callers.run('busy', () => submit('c')));
+      busy.push(by('busy', () => submit('c')));
       await turn();
       await turn();
       expect(statements).toHaveLength(2);
@@ -146,21 +152,19 @@ describe('merging', () => {
     expect(sent()).toEqual([['a', 'b', 'c'], ['d', 'eeeeeeeee'], ['f'], ['ggggggggggggggg'], ['h']]);
   });
 
-  it('is done in the context of the one that waits longest, and of each where they are tried alone', async () => {
-    const callers = new AsyncLocalStorage<string>();
-    const seen: (string | undefined)[] = [];
+  it('is done in the lane of the one that waits longest, and of each where they are tried alone', async () => {
+    const seen: (string | null)[] = [];
     const { submit } = setUp({
       run: async (requests) => {
-        seen.push(callers.getStore());
+        seen.push(currentLane());
         await turn();
         if (requests.length > 2) throw refusal();
         return requests.map((request) => request.toUpperCase());
       },
     });
-    const by = (caller: string, request: string): Promise<string> => callers.run(caller, () => submit(request));
-    const first = [by('ana', 'a'), by('ben', 'b'), by('cleo', 'c')];
+    const first = [by('ana', () => submit('a')), by('ben', () => submit('b')), by('cleo', () => submit('c'))];
     await turn();
-    await Promise.all([...first, by('dan', 'd'), by('ana', 'e')]);
+    await Promise.all([...first, by('dan', () => submit('d')), by('ana', () => submit('e'))]);
     expect(seen.map(String).join(' ')).toMatch(/^ana (?=.*dan)(?=.*ana.*ben.*cleo)\w+( \w+){3}$/);
   });
 

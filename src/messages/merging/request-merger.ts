@@ -1,6 +1,6 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { isRefusedByDatabase } from '../../errors/catalogue.js';
 import { ServiceError } from '../../errors/service-error.js';
+import { thisLane, within, type Lane as CallerLane } from '../../fairness/lane.js';
 import type { MergeCounts, MergeKind } from './merge-counts.js';
 
 /*
@@ -79,8 +79,8 @@ interface Waiting<Request, Answer> {
   readonly weight: Weight;
   readonly heldBytes: number;
   readonly since: number;
-  /** Runs what is done for it in its own asynchronous context, which may say for whom that is. */
-  readonly within: <Result>(act: () => Result) => Result;
+  /** For whom what is done for it is done. */
+  readonly caller: CallerLane | undefined;
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -126,7 +126,7 @@ export class RequestMerger<Request, Answer> {
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const since = performance.now();
-    lane.waiting.push({ request, weight, heldBytes, since, within: AsyncLocalStorage.snapshot(), resolve, reject });
+    lane.waiting.push({ request, weight, heldBytes, since, caller: thisLane(), resolve, reject });
     lane.waitingBytes += heldBytes;
     this.counts.waiting += 1;
     this.schedule(lane);
@@ -153,7 +153,7 @@ export class RequestMerger<Request, Answer> {
   /** What has come and not begun may want the same statement, and begins in the next turns. */
   private isWorthWaiting({ waiting: [first] }: Lane<Request, Answer>): boolean {
     if (first === undefined || performance.now() - first.since > MOST_WAIT_MS) return false;
-    return first.within(() => this.bounds.backlog()) > 0;
+    return within(first.caller, this.bounds.backlog) > 0;
   }
 
   private start(lane: Lane<Request, Answer>): void {
@@ -163,13 +163,11 @@ export class RequestMerger<Request, Answer> {
       if (first === undefined) break;
       lane.inFlight += 1;
       // On the account of the one that has waited longest.
-      void first
-        .within(() => this.send(lane, batch))
-        .finally(() => {
-          lane.inFlight -= 1;
-          if (this.isWorthWaiting(lane)) this.schedule(lane);
-          else this.start(lane);
-        });
+      void within(first.caller, () => this.send(lane, batch)).finally(() => {
+        lane.inFlight -= 1;
+        if (this.isWorthWaiting(lane)) this.schedule(lane);
+        else this.start(lane);
+      });
     }
     if (lane.inFlight === 0 && lane.waiting.length === 0 && !lane.isScheduled) this.lanes.delete(lane.key);
   }
@@ -225,9 +223,9 @@ export class RequestMerger<Request, Answer> {
 
   private async separate(batch: readonly Waiting<Request, Answer>[]): Promise<void> {
     this.counts.separated += batch.length;
-    for (const { request, within, resolve, reject } of batch) {
+    for (const { request, caller, resolve, reject } of batch) {
       try {
-        resolve(await within(() => this.alone(request)));
+        resolve(await within(caller, () => this.alone(request)));
       } catch (error) {
         reject(error);
       }
