@@ -6,7 +6,7 @@
 //   npm run bench -- --only lives,delivery     some: lives, delivery, backlog, snapshot, parked, pods, stomp
 //   … --pgmq pgmq.sql                  with pgmq, from its SQL file (pgmq-extension/sql/pgmq.sql of its repository)
 //   … --clients 64 --batches 1         of lives: only these; with BENCH_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=/tmp/profiles' and --alone for a profile
-//   … --rounds 9 --minutes 10 --polls 10000 --alone --out folder      (bench/results)
+//   … --rounds 9 --minutes 10 --polls 10000 --rate 200 --alone --out folder      (bench/results)
 //
 // pg-boss and graphile-worker come from npm; RabbitMQ (stomp) is asked where it runs, as bench/stomp.mjs says.
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -38,6 +38,7 @@ const { values: options } = parseArgs({
     rounds: text,
     minutes: text,
     polls: text,
+    rate: text,
     clients: text,
     batches: text,
     out: { type: 'string', default: path.join(import.meta.dirname, 'results') },
@@ -77,6 +78,7 @@ for (const { name, title, run } of SCENARIOS.filter((scenario) => wanted.include
     rounds: number(options.rounds),
     minutes: number(options.minutes),
     polls: number(options.polls),
+    rate: number(options.rate),
     clients: options.clients?.split(',').map(Number),
     batches: options.batches?.split(',').map(Number),
     progress,

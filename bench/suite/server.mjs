@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../../dist/embedded-postgres/embedded-postgres.js';
 
-/** Runs `act` with `{ databaseUrl, dataDirectory, processId }`, and whatever it opened by `open`, which is closed in any case. */
+/** Runs `act` with `{ databaseUrl, dataDirectory, processId, folder }`, and whatever it opened by `open`, which is closed in any case. */
 export async function withServer(act) {
   const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
   const server = await startEmbeddedPostgres({
@@ -17,6 +17,7 @@ export async function withServer(act) {
       databaseUrl: server.url,
       dataDirectory: path.join(folder, 'pod'),
       processId: server.processId,
+      folder,
       /** Of something with `stop`, or a promise of it. */
       open: async (promise) => {
         const thing = await promise;
