@@ -8,6 +8,7 @@ import type { Hold } from '../memory/memory-budget.js';
 import { jsonContentOf } from './content-encoding.js';
 import type { Confirmed } from './durability.js';
 import { InFlightGate } from './in-flight-gate.js';
+import { isoTimes } from './iso-times.js';
 import type { GetMessagesQuery, Message } from './message.schemas.js';
 import { MergedMessages } from './merging/merged-messages.js';
 import { TooManyWaiting } from './merging/request-merger.js';
@@ -64,7 +65,8 @@ export class GetsService {
   ): Promise<Confirmed<{ messages: Message[] }>> {
     const delivered = await this.deliver(caller, reference, query, signal, hold, MAX_RESPONSE_BYTES);
     const { outcome, range, durability } = delivered;
-    const messages = outcome.map((message) => toMessage(message, this.receipts.issue(range, message)));
+    const isoTime = isoTimes();
+    const messages = outcome.map((message) => toMessage(message, this.receipts.issue(range, message), isoTime));
     return { outcome: { messages }, durability };
   }
 
@@ -177,16 +179,16 @@ export class GetsService {
   }
 }
 
-function toMessage(delivery: Delivery, receipt: string): Message {
+function toMessage(delivery: Delivery, receipt: string, isoTime: (time: Date) => string): Message {
   const { channelId, properties } = delivery;
   const message: Message = {
     id: delivery.id,
     ...jsonContentOf(delivery.content),
     receipt,
     deliveryCount: delivery.deliveryCount,
-    visibleAfter: delivery.visibleAfter.toISOString(),
-    expireAfter: delivery.expireAfter.toISOString(),
-    createdAt: delivery.createdAt.toISOString(),
+    visibleAfter: isoTime(delivery.visibleAfter),
+    expireAfter: isoTime(delivery.expireAfter),
+    createdAt: isoTime(delivery.createdAt),
   };
   if (channelId === '' && properties === null) return message;
   const metadata = {

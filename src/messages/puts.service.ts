@@ -11,6 +11,7 @@ import { checkedRetryToken } from '../rest/conditions.js';
 import { QueueDirectory } from '../queues/queue-directory.js';
 import { contentOf } from './content-encoding.js';
 import type { Confirmed } from './durability.js';
+import { isoTimes } from './iso-times.js';
 import type { PutMessages, PutMessagesDetails } from './message.schemas.js';
 import { MergedMessages } from './merging/merged-messages.js';
 import { maxMessageBytesOf } from './message-size.js';
@@ -70,9 +71,10 @@ export class PutsService {
       );
     }
     const stored = await this.putPrepared(queue, messages, token);
+    const isoTime = isoTimes();
     const answers = stored.map(({ id, expireAfter }) => ({
       id,
-      ...(expireAfter === null ? {} : { expireAfter: expireAfter.toISOString() }),
+      ...(expireAfter === null ? {} : { expireAfter: isoTime(expireAfter) }),
     }));
     return { outcome: { messages: answers }, durability: queue.durability };
   }

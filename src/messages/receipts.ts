@@ -15,11 +15,11 @@ export class Receipts {
   constructor(private readonly seal: TokenSeal) {}
 
   issue(range: MessageRange, key: ReceiptKey): string {
-    const payload = Buffer.alloc(BYTES);
-    payload.writeBigUInt64BE(BigInt(range.queueId), 0);
-    payload.writeBigUInt64BE(BigInt(range.consumerGroupId), 8);
-    payload.writeBigUInt64BE(BigInt(key.id), 16);
-    payload.writeBigUInt64BE(BigInt(key.receiptNumber), 24);
+    const payload = Buffer.allocUnsafe(BYTES);
+    writeNumber(payload, range.queueId, 0);
+    writeNumber(payload, range.consumerGroupId, 8);
+    writeNumber(payload, key.id, 16);
+    writeNumber(payload, key.receiptNumber, 24);
     return this.seal.seal(TokenKind.Receipt, payload);
   }
 
@@ -29,12 +29,23 @@ export class Receipts {
     if (payload?.length !== BYTES) {
       return new ServiceError('InvalidParameter', 'receipt: is not one that this service gave out');
     }
-    const number = (offset: number): number => Number(payload.readBigUInt64BE(offset));
-    if (number(0) !== range.queueId || number(8) !== range.consumerGroupId) {
+    if (readNumber(payload, 0) !== range.queueId || readNumber(payload, 8) !== range.consumerGroupId) {
       return new ServiceError('NotAuthorizedOrNotFound', 'receipt: belongs to another queue or consumer group');
     }
-    return { id: number(16), receiptNumber: number(24) };
+    return { id: readNumber(payload, 16), receiptNumber: readNumber(payload, 24) };
   }
+}
+
+// 64 bits, the highest first. In two halves, because a BigInt costs several times as much; ids and receipt numbers are below 2^53.
+const HALF = 2 ** 32;
+
+function writeNumber(payload: Buffer, value: number, offset: number): void {
+  payload.writeUInt32BE(Math.floor(value / HALF), offset);
+  payload.writeUInt32BE(value % HALF, offset + 4);
+}
+
+function readNumber(payload: Buffer, offset: number): number {
+  return payload.readUInt32BE(offset) * HALF + payload.readUInt32BE(offset + 4);
 }
 
 /** What the holder of a dead receipt is told. */
