@@ -46,6 +46,19 @@ async function age(queue: Queue, id: number, seconds: number, group = 0): Promis
   return row!.ms;
 }
 
+/** A queue with a further consumer group, which takes all that is put. */
+async function makeQueueWithGroup(): Promise<{ readonly queue: Queue; readonly group: number }> {
+  const queue = await makeQueue(run, { capabilities: [{ type: 'CONSUMER_GROUPS' }] });
+  const { ocid } = one(
+    await run<{ ocid: string }>(
+      `select identifier as ocid from towpath.create_consumer_group($1, jsonb_build_object('displayName', 'g', 'queueId', $2::text))`,
+      [queue.tenancy, queue.ocid],
+    ),
+  );
+  const { id } = one(await run<{ id: number }>('select id from towpath.consumer_group where ocid = $1', [ocid]));
+  return { queue, group: id };
+}
+
 describe('find_floor', () => {
   it('is the time before the look less the lag where nothing is older', async () => {
     const queue = await makeQueue(run);
@@ -109,19 +122,6 @@ describe('find_floor', () => {
 });
 
 describe('find_floor with consumer groups', () => {
-  /** A queue with a further consumer group, which takes all that is put. */
-  async function makeQueueWithGroup(): Promise<{ readonly queue: Queue; readonly group: number }> {
-    const queue = await makeQueue(run, { capabilities: [{ type: 'CONSUMER_GROUPS' }] });
-    const { ocid } = one(
-      await run<{ ocid: string }>(
-        `select identifier as ocid from towpath.create_consumer_group($1, jsonb_build_object('displayName', 'g', 'queueId', $2::text))`,
-        [queue.tenancy, queue.ocid],
-      ),
-    );
-    const { id } = one(await run<{ id: number }>('select id from towpath.consumer_group where ocid = $1', [ocid]));
-    return { queue, group: id };
-  }
-
   it('is each one’s own, of a channel or of any', async () => {
     const { queue, group } = await makeQueueWithGroup();
     const [here] = await queue.put(['here']);
