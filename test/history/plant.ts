@@ -51,13 +51,13 @@ export async function rewrite(
 export async function propertiesBroken(
   expected: Property,
   plant: (test: TestDatabase) => Promise<unknown>,
-  { groups = false, redrives = false, lingerMs = LINGER_MS } = {},
+  { groups = false, redrives = false, lingerMs = LINGER_MS, deliveryLimit = LIMIT } = {},
 ): Promise<Map<Property, number>> {
   const pods = await startTestPods(2);
   try {
     await plant(pods.test);
     const target = { urls: pods.pods.map(({ url }) => url), ...pods.credentials };
-    const settings = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: LIMIT, lingerMs };
+    const settings = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: deliveryLimit, lingerMs };
     const queue = await RecordedQueue.create(target, { ...settings, groups: groups ? GROUPS : [] });
     const seconds = redrives ? SECONDS_WITH_REDRIVES : SECONDS;
     const consumers = groups ? 8 * (GROUPS.length + 1) : 16;
