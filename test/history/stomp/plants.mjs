@@ -47,6 +47,8 @@ const PLANTS = {
       (commit) =>
         async function (puts, settlements) {
           await commit.call(this, puts, []);
+          // Longer than a timeout of a second, so that the second half comes too late for some.
+          if (settlements.length > 0) await sleep(1200);
           await commit.call(this, [], settlements);
         },
     ),
