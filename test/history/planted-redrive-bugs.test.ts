@@ -3,24 +3,27 @@ import { PROPERTIES, type Property } from './check/properties.js';
 import { propertiesBroken, rewrite, TIMEOUT_MS } from './plant.js';
 
 const MOVES = 'redrive_to_origin';
+/** Died only now, so that the redrive that made them does not take them again, without an end. */
 const COPY = `
   insert into towpath.message (
     queue_id, consumer_group_id, id, visible_after, expire_after, created_at, dead_letter, dead_lettered_at,
     delivered_at, receipt_number, delivery_count, delivery_limit, size_in_bytes, channel_id, key_id, properties, body
   )
   select m.queue_id, m.consumer_group_id, nextval('towpath.message_id'), m.visible_after, m.expire_after, m.created_at,
-    true, m.dead_lettered_at, m.delivered_at, m.receipt_number, m.delivery_count, m.delivery_limit, m.size_in_bytes,
+    true, clock_timestamp(), m.delivered_at, m.receipt_number, m.delivery_count, m.delivery_limit, m.size_in_bytes,
     m.channel_id, m.key_id, m.properties, m.body
   from towpath.message m
   where m.queue_id = redrive_to_origin.queue_id
     and m.consumer_group_id = redrive_to_origin.consumer_group_id
     and m.id = any (ids);`;
+/** But not the first of a batch: where nothing is moved the redrive fails, and is repeated until the test gives up. */
 const DELETE = `
   delete from towpath.message m
   where m.queue_id = redrive_to_origin.queue_id
     and m.consumer_group_id = redrive_to_origin.consumer_group_id
     and m.id = any (ids)
-    and m.id % 3 = 0;`;
+    and m.id % 3 = 0
+    and m.id <> ids[1];`;
 
 /** Each with the property that it breaks, the function, and what is changed there. */
 const BUGS: readonly [bug: string, property: Property, name: string, ...changes: [from: RegExp, to: string][]][] = [
@@ -33,7 +36,7 @@ const BUGS: readonly [bug: string, property: Property, name: string, ...changes:
     PROPERTIES.lost,
     MOVES,
     [/^begin$/m, `$&${DELETE}`],
-    [/from unnest\(ids\) u\(id\)/, '$& where u.id % 3 <> 0'],
+    [/from unnest\(ids\) u\(id\)/, '$& where u.id % 3 <> 0 or u.id = ids[1]'],
   ],
   // No redrive can then explain that it is back; and where it is delivered at once, two hold it.
   [

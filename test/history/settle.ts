@@ -8,9 +8,14 @@ const STATS_MS = 5000;
 
 /**
  * Waits until no redrive runs, nothing is hidden and every message is where it belongs, reads the statistics, takes and
- * deletes all that is left, and reads the statistics again. After this the history is complete.
+ * deletes all that is left, and reads the statistics again. After this the history is complete. The statistics have
+ * `statsMs` to come to the truth.
  */
-export async function settle(queue: RecordedQueue, { sql }: Pick<TestDatabase, 'sql'>): Promise<void> {
+export async function settle(
+  queue: RecordedQueue,
+  { sql }: Pick<TestDatabase, 'sql'>,
+  statsMs = STATS_MS,
+): Promise<void> {
   const number = async (text: string, values: readonly string[] = []): Promise<number> => {
     const [row] = await sql<{ n: number }>(`select count(*)::int as n ${text}`, [queue.id, ...values]);
     return row?.n ?? 0;
@@ -28,14 +33,14 @@ export async function settle(queue: RecordedQueue, { sql }: Pick<TestDatabase, '
     where g.queue_id = m.queue_id and g.id = m.consumer_group_id and g.id <> 0), '')`;
   const groups = queue.rules.groups.map(({ name }) => name);
   // The groups wait together: their figures converge at the same time.
-  let until = clock() + STATS_MS;
+  let until = clock() + statsMs;
   for (const group of groups) {
     const live = await number(`${inGroup} and not m.dead_letter`, [group]);
     const dead = await number(`${inGroup} and m.dead_letter`, [group]);
     await queue.stats(group, (told, dlq) => told.visibleMessages === live && dlq.visibleMessages === dead, until);
   }
   await drain(queue, async () => (await number(all)) === 0);
-  until = clock() + STATS_MS;
+  until = clock() + statsMs;
   for (const group of groups) {
     await queue.stats(group, (told, dlq) => told.sizeInBytes + dlq.sizeInBytes + told.inFlightMessages === 0, until);
   }

@@ -48,7 +48,7 @@ describe('STOMP and REST under load, on two pods', () => {
     async () => {
       const { target, all } = stage;
       const [figures] = await Promise.all([runStompLoad(target, { seconds: SECONDS, leastRounds: ROUNDS }), endPods()]);
-      for (const queue of target.queues.values()) await settle(queue, all.test);
+      await Promise.all([...target.queues.values()].map((queue) => settle(queue, all.test)));
       const counts = { ...figures, ...target.counts };
       process.stdout.write(`history of STOMP, ${SECONDS} s: ${JSON.stringify(counts)}\n`);
       const histories = new Map([...target.queues].map(([name, { history }]) => [name, history]));

@@ -183,8 +183,9 @@ export async function makeStranger(
 
 /** Changes with anything that a request may change of queues, messages and identities. */
 export async function digestOf(pods: TestPods): Promise<string> {
-  const [row] = await pods.test.sql<{ digest: string }>(`
-    select md5(concat(
+  const [row] = await pods.test.prepared<{ digest: string }>(
+    'digest',
+    `select md5(concat(
       (select string_agg(q::text, '|' order by q.id) from towpath.queue q),
       (select string_agg(g::text, '|' order by g.queue_id, g.id) from towpath.consumer_group g),
       (select string_agg(m::text, '|' order by m.queue_id, m.consumer_group_id, m.id) from towpath.message m),
@@ -198,6 +199,7 @@ export async function digestOf(pods: TestPods): Promise<string> {
       (select string_agg(k.fingerprint, '|' order by k.user_id, k.fingerprint) from towpath.signing_key k),
       (select string_agg(k.id, '|' order by k.id) from towpath.api_key k),
       (select string_agg(t.id, '|' order by t.id) from towpath.auth_token t)
-    )) as digest`);
+    )) as digest`,
+  );
   return row!.digest;
 }

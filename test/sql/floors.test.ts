@@ -1,4 +1,4 @@
-import { makeQueue, useDatabase, type Queue, type Run } from './support.js';
+import { makeQueue, one, useDatabase, type Queue, type Run } from './support.js';
 
 const { run, session } = useDatabase();
 const LAG_MS = 1000;
@@ -35,14 +35,28 @@ async function floorOf(
   return row!;
 }
 
-/** Makes messages older; milliseconds since 1970. */
-async function age(queue: Queue, id: number, seconds: number): Promise<number> {
+/** Makes a message older in one consumer group; returns since when it is visible there, in milliseconds since 1970. */
+async function age(queue: Queue, id: number, seconds: number, group = 0): Promise<number> {
   const [row] = await run<{ ms: number }>(
-    `update towpath.message set visible_after = visible_after - make_interval(secs => $3) where queue_id = $1 and id = $2
+    `update towpath.message set visible_after = visible_after - make_interval(secs => $4)
+     where queue_id = $1 and consumer_group_id = $2 and id = $3
      returning extract(epoch from visible_after)::float8 * 1000 as ms`,
-    [queue.id, id, seconds],
+    [queue.id, group, id, seconds],
   );
   return row!.ms;
+}
+
+/** A queue with a further consumer group, which takes all that is put. */
+async function makeQueueWithGroup(): Promise<{ readonly queue: Queue; readonly group: number }> {
+  const queue = await makeQueue(run, { capabilities: [{ type: 'CONSUMER_GROUPS' }] });
+  const { ocid } = one(
+    await run<{ ocid: string }>(
+      `select identifier as ocid from towpath.create_consumer_group($1, jsonb_build_object('displayName', 'g', 'queueId', $2::text))`,
+      [queue.tenancy, queue.ocid],
+    ),
+  );
+  const { id } = one(await run<{ id: number }>('select id from towpath.consumer_group where ocid = $1', [ocid]));
+  return { queue, group: id };
 }
 
 describe('find_floor', () => {
@@ -104,6 +118,54 @@ describe('find_floor', () => {
     await queue.purge({ purgeType: 'NORMAL' });
     expect(await queue.get()).toEqual([]);
     expect(await floorOf(queue)).toMatchObject({ floor: at });
+  });
+});
+
+describe('find_floor with consumer groups', () => {
+  it('is each one’s own, of a channel or of any', async () => {
+    const { queue, group } = await makeQueueWithGroup();
+    const [here] = await queue.put(['here']);
+    const [red] = await queue.put(['red'], 'red');
+    const ofQueue = { here: await age(queue, here!, 20), red: await age(queue, red!, 30) };
+    const ofGroup = { here: await age(queue, here!, 60, group), red: await age(queue, red!, 50, group) };
+    expect(await floorOf(queue)).toMatchObject({ floor: ofQueue.red });
+    expect(await floorOf(queue, { channel: 'red' })).toMatchObject({ floor: ofQueue.red });
+    expect(await floorOf(queue, { group })).toMatchObject({ floor: ofGroup.here });
+    expect(await floorOf(queue, { group, channel: 'red' })).toMatchObject({ floor: ofGroup.red });
+    expect(await floorOf(queue, { group, from: new Date(ofGroup.here + 1).toISOString() })).toMatchObject({
+      floor: ofGroup.red,
+    });
+    const none = await floorOf(queue, { group: group + 1 });
+    expect(none.lookedAt - none.floor).toBeCloseTo(LAG_MS, 1);
+    // What one of them has claimed and deleted holds the other down still.
+    await queue.delete(await queue.get({ channel: '' }));
+    await queue.delete(await queue.get({ channel: 'red' }));
+    const empty = await floorOf(queue);
+    expect(empty.lookedAt - empty.floor).toBeCloseTo(LAG_MS, 1);
+    expect(await floorOf(queue, { group })).toMatchObject({ floor: ofGroup.here });
+  });
+
+  it('sees what a claim of the group has locked, and its dead letters as such', async () => {
+    const { queue, group } = await makeQueueWithGroup();
+    const [id] = await queue.put(['x']);
+    const at = await age(queue, id!, 50, group);
+    const claimer = await session();
+    await claimer.run('begin');
+    expect(await claimer.run('select from towpath.get_messages($1, $2)', [queue.id, group])).toHaveLength(1);
+    expect(await floorOf(queue, { group })).toMatchObject({ floor: at });
+    await claimer.run('rollback');
+    expect(await floorOf(queue, { group })).toMatchObject({ floor: at });
+    await run(
+      `update towpath.message set dead_letter = true, dead_lettered_at = visible_after
+       where queue_id = $1 and consumer_group_id = $2`,
+      [queue.id, group],
+    );
+    expect(await floorOf(queue, { group, dead: true })).toMatchObject({ floor: at });
+    for (const other of [{ group }, { dead: true }]) {
+      const { floor, lookedAt } = await floorOf(queue, other);
+      expect(floor).toBeGreaterThan(at);
+      expect(lookedAt - floor).toBeLessThanOrEqual(LAG_MS + 0.1);
+    }
   });
 });
 

@@ -14,7 +14,7 @@ async function plant(file, name, method, change) {
 }
 
 const PLANTS = {
-  // What is late, so that a pod that is killed has it under way.
+  // What is late, so late that a pod that is killed has some of it under way.
   'early receipt': () =>
     plant(
       'stomp/send-lane.js',
@@ -23,7 +23,7 @@ const PLANTS = {
       (add) =>
         function (send) {
           send.stored();
-          void sleep(400).then(() => {
+          void sleep(1000).then(() => {
             add.call(this, { ...send, stored: () => undefined });
             this.start();
           });
@@ -47,6 +47,8 @@ const PLANTS = {
       (commit) =>
         async function (puts, settlements) {
           await commit.call(this, puts, []);
+          // Longer than a timeout of a second, so that the second half comes too late for some.
+          if (settlements.length > 0) await sleep(1200);
           await commit.call(this, [], settlements);
         },
     ),

@@ -1,8 +1,9 @@
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startPodProcesses, type PodProcess, type PodProcesses } from '../../pods/pod-process.js';
 import { clock } from '../history.js';
+import { between } from '../random.js';
 import { RecordedQueue } from '../recorded-queue.js';
 import { newCounts, type StompPod, type StompTarget } from './target.js';
 
@@ -91,13 +92,21 @@ function environmentOf(port: number): Record<string, string> {
   return { TOWPATH_STOMP_PORT: String(port) };
 }
 
-/** A pod does not tell its STOMP port. */
+/**
+ * A pod does not tell its STOMP port, so it is chosen for it. Not one that the system would give away: until the pod listens it
+ * would be any client's on the machine.
+ */
 async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = between(10_000, 32_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
