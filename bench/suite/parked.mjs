@@ -49,7 +49,7 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
     };
   };
   progress('parked: a pod with nothing to do');
-  await new Promise((resolve) => setTimeout(resolve, SETTLING_MS));
+  await new Promise((resolve) => setTimeout(resolve, quick ? SETTLING_MS / 2 : SETTLING_MS));
   const idle = await during(quick ? 10_000 : 30_000);
 
   const { apiKey, compartmentId } = pod.credentials;
@@ -74,7 +74,7 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
     if (n % 100 === 0) await new Promise((resolve) => setTimeout(resolve, OPENING_MS / 2 / (polls / 100)));
   }
   const openedMs = performance.now() - began;
-  await new Promise((resolve) => setTimeout(resolve, ARRIVING_MS));
+  await new Promise((resolve) => setTimeout(resolve, quick ? ARRIVING_MS / 2 : ARRIVING_MS));
   progress(`parked: ${polls} long polls`);
   const waiting = await during(quick ? 5000 : 12_000);
   const bytes = (residentBytes(pod.processId) - before) / polls;
