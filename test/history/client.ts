@@ -27,7 +27,7 @@ export interface CallOptions {
   readonly refusals?: readonly number[];
 }
 
-const API = '/20210201';
+export const API = '/20210201';
 
 /** A client of all pods, that tells the outcome of each call and when it was called and answered. */
 export class Client {
@@ -39,6 +39,10 @@ export class Client {
 
   constructor(private readonly target: Target) {
     this.urls = [...target.urls];
+  }
+
+  get headers(): Readonly<Record<string, string>> {
+    return { authorization: `Bearer ${this.target.apiKey}` };
   }
 
   /** From now on the pod with this index is found at `url`. */
@@ -54,7 +58,7 @@ export class Client {
       const response = await fetch(url, {
         method,
         headers: {
-          authorization: `Bearer ${this.target.apiKey}`,
+          ...this.headers,
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Credentials } from '../../src/identity/credentials-file.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from './support.js';
+import { until } from '../support/until.js';
 
 const PROJECT = path.resolve(import.meta.dirname, '../..');
 
@@ -60,6 +60,10 @@ export class PodProcess {
 
   signal(signal: NodeJS.Signals): void {
     this.child.kill(signal);
+  }
+
+  get processId(): number {
+    return this.child.pid ?? 0;
   }
 
   /** The exit code, null where a signal ended it. */

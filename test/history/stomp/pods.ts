@@ -43,6 +43,8 @@ export class StompStage {
         heartBeatMs: HEART_BEAT_SECONDS * 1000,
         queues,
         commits: [],
+        proxies: new Set(),
+        outages: [],
         surprises: [],
         counts: newCounts(),
       };
@@ -83,16 +85,16 @@ export class StompStage {
   }
 }
 
-function podAt(port: number): StompPod {
+export function podAt(port: number): StompPod {
   return { port, killedAt: Infinity, stoppedAt: Infinity };
 }
 
-function environmentOf(port: number): Record<string, string> {
+export function environmentOf(port: number): Record<string, string> {
   return { TOWPATH_STOMP_PORT: String(port) };
 }
 
-/** A pod does not tell its STOMP port. */
-async function freePort(): Promise<number> {
+/** For the STOMP port of a pod, which does not tell it. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
