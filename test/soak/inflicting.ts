@@ -34,8 +34,7 @@ export class Inflicting {
   readonly inflicted: Inflicted[] = [];
   /** Failures of what must hold in a fault. */
   readonly complaints: string[] = [];
-  /** For people. */
-  current = 'none yet';
+  private current: { readonly name: string; readonly beganAt: number } | null = null;
   private turn: Turn<Fault> | null = null;
 
   constructor(
@@ -44,6 +43,14 @@ export class Inflicting {
     private readonly random: Random,
     private readonly probe: Probe,
   ) {}
+
+  /** The one that goes on, or the last one, for people. */
+  get now(): string {
+    if (this.current !== null)
+      return `${this.current.name} for ${Math.round((clock() - this.current.beganAt) / 1000)} s`;
+    const last = this.inflicted.at(-1);
+    return last === undefined ? 'none yet' : `none, ${last.name} was the last`;
+  }
 
   /** One after another, as long as each can have ended by `until`. */
   async run(until: number, signal: AbortSignal): Promise<void> {
@@ -64,7 +71,7 @@ export class Inflicting {
     const outage: Outage = { from: beganAt, until: Infinity };
     if (fault.isOutage) this.stage.target.outages.push(outage);
     const lengths = this.stage.queues.map(({ operations }) => operations.length);
-    this.current = `${fault.name} since now`;
+    this.current = { name: fault.name, beganAt };
     let hit = '';
     let note: string | null = null;
     try {
@@ -96,7 +103,7 @@ export class Inflicting {
       unanswered,
       note,
     });
-    this.current = `${fault.name} (over)`;
+    this.current = null;
   }
 
   private async recovered(since: number): Promise<number | null> {

@@ -41,6 +41,7 @@ async function soak(options: SoakOptions, plant: SoakPlant | null, signal: Abort
   await mkdir(out, { recursive: true });
   await writeFile(path.join(out, 'report.md'), markdownOf(report));
   await writeFile(path.join(out, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(path.join(out, 'pods.log'), result.podLogs.join('\n'));
   // What broke a promise does not come again.
   if (plant === null && result.violations.length > 0) await keepHistories(result, out);
   const broken = [...new Set(result.violations.map(({ property }) => property))];

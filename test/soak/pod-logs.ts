@@ -1,20 +1,21 @@
 /** What a pod's log says, without what differs from line to line. */
 export interface LogMessage {
-  readonly level: 'warn' | 'error' | 'other';
+  readonly level: (typeof LEVELS)[number] | 'other';
   readonly text: string;
   count: number;
   /** It may come of the faults; others are failures of the service. */
   readonly isExpected: boolean;
 }
 
-/** Of pino. */
-const WARN = 40;
-const ERROR = 50;
+/** Those that are listed; the others are of no interest here. */
+const LEVELS = ['warn', 'error', 'fatal'] as const;
 /** The banner, which is for people. */
 const BANNER = /serves queues on|^\s*$|^ {2}|^Towpath /;
+/** What Node warns of is no failure either. */
+const WARNING = /^\(node:\d+\) |^\(Use `node --trace-/;
 
 interface Line {
-  readonly level?: number;
+  readonly level?: string;
   readonly msg?: string;
   readonly err?: { readonly code?: string; readonly message?: string };
 }
@@ -35,13 +36,22 @@ export function distinctMessages(logs: readonly string[]): LogMessage[] {
 
 function read(line: string): LogMessage | null {
   const entry = parse(line);
-  // What is no entry of the log comes from Node: an error that nobody has caught.
-  if (entry === null) return BANNER.test(line) ? null : { level: 'other', text: line, count: 1, isExpected: false };
-  const { level = 0, msg = '', err } = entry;
-  if (level < WARN) return null;
+  if (entry === null) {
+    if (BANNER.test(line)) return null;
+    // What is no entry of the log comes from Node: an error that nobody has caught, mostly.
+    const isExpected = WARNING.test(line);
+    return { level: isExpected ? 'warn' : 'other', text: plain(line), count: 1, isExpected };
+  }
+  const { msg = '', err } = entry;
+  const level = LEVELS.find((each) => each === entry.level);
+  if (level === undefined) return null;
   const cause = err === undefined ? '' : `: ${[err.code, err.message].filter((part) => part !== undefined).join(' ')}`;
-  const text = `${msg}${cause}`.replaceAll(/\b[0-9a-f-]{36}\b|\d+/g, 'N').slice(0, 300);
-  return { level: level >= ERROR ? 'error' : 'warn', text, count: 1, isExpected: level < ERROR };
+  return { level, text: plain(`${msg}${cause}`), count: 1, isExpected: level === 'warn' };
+}
+
+/** Without what differs from time to time. */
+function plain(text: string): string {
+  return text.replaceAll(/\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\d+/g, 'N').slice(0, 300);
 }
 
 function parse(line: string): Line | null {

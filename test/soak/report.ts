@@ -8,7 +8,7 @@ import type { SoakPlant } from './plants.js';
 import { isGreen, type SoakResult } from './soak.js';
 
 /** All that a soak came to, in figures. Times of faults are seconds since its begin. */
-export interface Report extends Omit<SoakResult, 'stage' | 'startedAt' | 'inflicted'> {
+export interface Report extends Omit<SoakResult, 'stage' | 'startedAt' | 'inflicted' | 'podLogs'> {
   readonly isGreen: boolean;
   readonly startedAt: string;
   readonly options: Omit<SoakOptions, 'out'>;
@@ -38,11 +38,11 @@ export interface FaultRow {
 const TOLD = 5;
 
 export function reportOf(result: SoakResult, options: SoakOptions, plant: SoakPlant | null): Report {
-  const { stage, startedAt, inflicted, ...rest } = result;
+  const { stage, startedAt, inflicted, podLogs: _logs, ...rest } = result;
   const histories = stage.queues.map(({ history }) => history);
   const operations = histories.flatMap((history) => [...history.operations]);
   const after = (at: number): number => (at - startedAt) / 1000;
-  const { out: _, ...asked } = options;
+  const { out: _out, ...asked } = options;
   return {
     ...rest,
     isGreen: isGreen(result),
@@ -73,7 +73,7 @@ export function markdownOf(report: Report): string {
     report.plant === null ? '' : `A bug was planted: ${report.plant}.`,
     '## Conditions',
     list([
-      `${report.versions}; ${report.machine}`,
+      `${report.versions}; ${report.machine}, which others may have used too (load average ${report.loadAverage.map((load) => load.toFixed(1)).join(' at the begin and ')} at the end)`,
       `begun ${report.startedAt}, ${minutes(report.loadSeconds)} of load of ${options.minutes} minutes asked for${report.wasEndedEarly ? ', ended early' : ''}`,
       `seed ${options.seed}, ${options.rate} messages put per second at most, ${options.pods} pods, drained and checked ${report.legs} times`,
       `PostgreSQL's data on ${report.disk}; fsync and synchronous_commit on`,

@@ -1,3 +1,4 @@
+import { loadavg } from 'node:os';
 import { checkHistories } from '../history/check.js';
 import type { Violation } from '../history/check/properties.js';
 import { clock } from '../history/history.js';
@@ -29,6 +30,7 @@ const QUIET_SECONDS_WITH_PLANT = [1, 3] as const;
 /** A client of STOMP is away for so long between two connections, at most. */
 const AWAY_MS = 1500;
 const TELL_EVERY_MS = 1000;
+const LOOK_AT_MEMORY_EVERY = 15;
 
 export interface Progress {
   readonly elapsedSeconds: number;
@@ -39,7 +41,7 @@ export interface Progress {
   readonly fault: string;
 }
 
-/** What a pod had in memory when it was looked at first and last: after each leg, and at the end. */
+/** What a pod had in memory when it was looked at first and last. */
 export interface PodMemory {
   readonly slot: number;
   readonly firstMib: number;
@@ -64,6 +66,10 @@ export interface SoakResult {
   readonly aftermath: readonly Aftermath[];
   readonly log: readonly LogMessage[];
   readonly memory: readonly PodMemory[];
+  /** Of the machine, over the last minute. */
+  readonly loadAverage: readonly [begin: number, end: number];
+  /** What each pod wrote, whole. */
+  readonly podLogs: readonly string[];
   /** Of the process that has the history. */
   readonly soakMib: readonly [begin: number, end: number];
   readonly disk: string;
@@ -110,6 +116,7 @@ class Soak {
   private checkSeconds = 0;
   private loadSeconds = 0;
   private legs = 0;
+  private told = 0;
 
   constructor(
     private readonly options: SoakOptions,
@@ -132,6 +139,7 @@ class Soak {
   }
 
   async run(): Promise<SoakResult> {
+    const [loadBefore = NaN] = loadavg();
     const telling = setInterval(() => void this.report(), TELL_EVERY_MS);
     try {
       await this.plant?.plant?.(this.stage);
@@ -144,6 +152,7 @@ class Soak {
       const aftermath = await lookAt(stage);
       await this.lookAtMemory();
       this.soakMib[1] = (await residentMib(process.pid)) ?? 0;
+      const logs = stage.pods.map(({ process: pod }) => pod.log);
       const [version] = await stage.sql<{ server_version: string }>('show server_version');
       return {
         stage,
@@ -156,9 +165,11 @@ class Soak {
         violations: this.violations,
         complaints: [...this.complaints, ...this.inflicting.complaints, ...this.surprises()],
         aftermath,
-        log: distinctMessages(stage.pods.map(({ process: pod }) => pod.log)),
+        log: distinctMessages(logs),
         memory: [...this.memory.values()],
         soakMib: this.soakMib,
+        loadAverage: [loadBefore, loadavg()[0] ?? NaN],
+        podLogs: logs,
         disk: await diskOf(stage),
         serverVersion: version?.server_version ?? '?',
         wasEndedEarly: this.signal.aborted,
@@ -249,6 +260,8 @@ class Soak {
   }
 
   private async report(): Promise<void> {
+    this.told += 1;
+    if (this.told % LOOK_AT_MEMORY_EVERY === 0) await this.lookAtMemory();
     const rows = await this.stage.sql<{ n: number }>('select count(*)::int as n from towpath.message').catch(() => []);
     const elapsed = (clock() - this.startedAt) / 1000;
     this.tell({
@@ -256,7 +269,7 @@ class Soak {
       remainingSeconds: Math.max(0, this.options.minutes * 60 - elapsed),
       operations: this.stage.queues.reduce((sum, { operations }) => sum + operations.length, 0),
       messages: rows[0]?.n ?? null,
-      fault: this.inflicting.current,
+      fault: this.inflicting.now,
     });
   }
 }
