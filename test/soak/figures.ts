@@ -27,12 +27,17 @@ export interface Latency {
 }
 
 export function countKinds(operations: readonly Operation[], commits: readonly CommitCall[]): KindCounts[] {
-  const count = (kind: string, calls: readonly { readonly outcome: Outcome }[]): KindCounts => {
-    const of = (outcome: Outcome): number => calls.filter((call) => call.outcome === outcome).length;
-    return { kind, done: of('done'), refused: of('refused'), unknown: of('unknown') };
-  };
   const byKind = Map.groupBy(operations, ({ kind }) => kind);
-  return [...[...byKind].map(([kind, calls]) => count(kind, calls)), count('transaction', commits)];
+  return [...[...byKind].map(([kind, calls]) => countOutcomes(kind, calls)), countOutcomes('transaction', commits)];
+}
+
+function countOutcomes(kind: string, calls: readonly { readonly outcome: Outcome }[]): KindCounts {
+  const [done, refused, unknown] = (['done', 'refused', 'unknown'] as const).map((outcome) => countOf(calls, outcome));
+  return { kind, done: done ?? 0, refused: refused ?? 0, unknown: unknown ?? 0 };
+}
+
+function countOf(calls: readonly { readonly outcome: Outcome }[], outcome: Outcome): number {
+  return calls.filter((call) => call.outcome === outcome).length;
 }
 
 /** Each property with what the histories have to check it. */
@@ -67,26 +72,24 @@ export function countProperties(
     0,
   );
   const settled = [...updates, ...deletes];
-  const of = (calls: readonly { readonly outcome: Outcome }[], outcome: Outcome): number =>
-    calls.filter((call) => call.outcome === outcome).length;
   const dead = delivered.filter(({ deadLetter }) => deadLetter).length;
   const checked: Record<keyof typeof PROPERTIES, string> = {
     lost: `${fates} messages, counted in each group that takes one`,
     nowhere: `${delivered.length} deliveries`,
     filter: `${delivered.length} deliveries`,
-    transaction: `${commits.length} transactions, ${of(commits, 'unknown')} of unknown outcome`,
+    transaction: `${commits.length} transactions, ${countOf(commits, 'unknown')} of unknown outcome`,
     atomic: `${unknownPuts} puts of unknown outcome`,
     kept: `${delivered.length} deliveries`,
     once: `${fates} messages, counted in each group that takes one`,
     early: `${delayed} messages with a delay`,
     holder: `${repeated} repeated deliveries`,
-    afterDelete: `${of(deletes, 'done')} confirmed deletions`,
-    stale: `${of(settled, 'done')} receipts that were taken`,
-    live: `${of(settled, 'refused')} receipts that were refused`,
+    afterDelete: `${countOf(deletes, 'done')} confirmed deletions`,
+    stale: `${countOf(settled, 'done')} receipts that were taken`,
+    live: `${countOf(settled, 'refused')} receipts that were refused`,
     count: `${delivered.length} deliveries`,
     deadLetter: `${dead} deliveries of dead letters, ${delivered.length - dead} others`,
     redriven: `${all('redrive').length} redrives`,
-    times: `${delivered.length} deliveries, ${of(updates, 'done')} updates`,
+    times: `${delivered.length} deliveries, ${countOf(updates, 'done')} updates`,
     stats: `${all('stats').length} statistics`,
   };
   return Object.entries(PROPERTIES).map(([name, property]) => ({

@@ -58,14 +58,16 @@ it ends with 0 where every bug was found.
 `;
 
 export function listed(): string {
-  const lines = (rows: readonly (readonly [string, string])[]): string =>
-    rows.map(([name, what]) => `  ${name.padEnd(24)}${what}\n`).join('');
   const faults = FAULTS.map(({ name, does }) => [name, does] as const);
   const plants = PLANTS.map(({ name, what, breaks, faults: needed }) => {
     const shown = needed.length === 0 ? '' : ` (in ${needed.join(', ')})`;
     return [name, `${what}${shown}: ${breaks.join('; or ')}`] as const;
   });
   return `Faults:\n${lines(faults)}\nBugs that can be planted, and what they break:\n${lines(plants)}`;
+}
+
+function lines(rows: readonly (readonly [string, string])[]): string {
+  return rows.map(([name, what]) => `  ${name.padEnd(24)}${what}\n`).join('');
 }
 
 /** Throws a UsageError. `now` names the folder of the report. */

@@ -182,9 +182,11 @@ function distinct(texts: readonly string[]): string[] {
 }
 
 function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const line = (cells: readonly (string | number)[]): string =>
-    `| ${cells.map((cell) => escape(`${cell}`)).join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+  return [tableLine(head), tableLine(head.map(() => '---')), ...rows.map(tableLine)].join('\n');
+}
+
+function tableLine(cells: readonly (string | number)[]): string {
+  return `| ${cells.map((cell) => escape(`${cell}`)).join(' | ')} |`;
 }
 
 function escape(text: string): string {

@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const MIB = 1024 * 1024;
+const FILL_ATTEMPTS = 50;
 
 /** A file system in memory for one soak, whose size can be changed while it is in use (Linux, as root). */
 export class SmallFilesystem {
@@ -32,8 +33,14 @@ export class SmallFilesystem {
 
   /** From now on it is full: as large as what is in it. (A file as ballast would take that much memory.) */
   async fill(): Promise<void> {
-    const { blocks, bfree, bsize } = await statfs(this.directory);
-    await this.resize(`${((blocks - bfree) * bsize) / 1024}k`);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.resize(`${Math.ceil((await this.usedMib()) * 1024)}k`);
+      } catch (error) {
+        // More has been written meanwhile.
+        if (attempt === FILL_ATTEMPTS) throw error;
+      }
+    }
   }
 
   async free(): Promise<void> {

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fault } from './fault.js';
+import { repeat } from './repeat.js';
 
 const EVERY_MS = 700;
 
@@ -11,23 +11,16 @@ export const backendsTerminate: Fault = {
   isOutage: true,
   begin: async (stage) => {
     let terminated = 0;
-    let goesOn = true;
-    const terminating = (async (): Promise<void> => {
-      while (goesOn) {
-        const rows = await stage.asSuperuser(
-          `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'towpath%'`,
-        );
-        terminated += rows.length;
-        await sleep(EVERY_MS);
-      }
-    })();
-    // Told by `heal`.
-    terminating.catch(() => undefined);
+    const stop = repeat(EVERY_MS, async () => {
+      const rows = await stage.asSuperuser(
+        `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'towpath%'`,
+      );
+      terminated += rows.length;
+    });
     return {
       hit: 'all pods',
       heal: async () => {
-        goesOn = false;
-        await terminating;
+        await stop();
         return `${terminated} backends`;
       },
     };

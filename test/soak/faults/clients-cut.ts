@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fault } from './fault.js';
+import { repeat } from './repeat.js';
 
 const EVERY_MS = 500;
 
@@ -11,20 +11,15 @@ export const clientsCut: Fault = {
   isOutage: false,
   begin: async (stage) => {
     let cut = 0;
-    let goesOn = true;
-    const cutting = (async (): Promise<void> => {
-      while (goesOn) {
-        for (const { clients } of stage.slots) cut += clients.cut();
-        for (const proxy of stage.target.proxies) proxy.cut();
-        cut += stage.target.proxies.size;
-        await sleep(EVERY_MS);
-      }
-    })();
+    const stop = repeat(EVERY_MS, () => {
+      for (const { clients } of stage.slots) cut += clients.cut();
+      for (const proxy of stage.target.proxies) proxy.cut();
+      cut += stage.target.proxies.size;
+    });
     return {
       hit: 'all pods',
       heal: async () => {
-        goesOn = false;
-        await cutting;
+        await stop();
         return `${cut} connections`;
       },
     };

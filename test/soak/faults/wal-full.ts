@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { diskFull, needsSmallFilesystem } from './disk-full.js';
 import type { Fault } from './fault.js';
+import { repeat } from './repeat.js';
 
 const EVERY_MS = 100;
 
@@ -13,23 +13,19 @@ export const walFull: Fault = {
   refusal: needsSmallFilesystem,
   begin: async (stage, random) => {
     const { hit, heal } = await diskFull.begin(stage, random);
-    let goesOn = true;
     let panicked = false;
     // Whatever files the log has in store are soon used up.
-    const switching = (async (): Promise<void> => {
-      while (goesOn && !panicked) {
-        panicked = await stage.asSuperuser('select pg_switch_wal()').then(
-          () => false,
-          () => true,
-        );
-        await sleep(EVERY_MS);
-      }
-    })();
+    const stop = repeat(EVERY_MS, async () => {
+      if (panicked) return;
+      panicked = await stage.asSuperuser('select pg_switch_wal()').then(
+        () => false,
+        () => true,
+      );
+    });
     return {
       hit,
       heal: async () => {
-        goesOn = false;
-        await switching;
+        await stop();
         await heal();
         return panicked ? 'it panicked' : 'it had files left';
       },
