@@ -60,9 +60,9 @@ const METRICS: readonly (readonly [name: string, value: number])[] = [
   ['towpath_unreadable_messages_total', 0],
 ];
 
-/** Looks until all is as it must be, or for a while; the last look counts. */
-export async function lookAt(stage: Stage): Promise<Aftermath[]> {
-  const deadline = clock() + SETTLES_MS;
+/** Looks until all is as it must be, or for a while; the last look counts. `isRed`: it is bad anyway, so once. */
+export async function lookAt(stage: Stage, isRed: boolean): Promise<Aftermath[]> {
+  const deadline = clock() + (isRed ? 0 : SETTLES_MS);
   for (;;) {
     const found = [...(await rows(stage)), ...(await metrics(stage)), await livingPods(stage)];
     if (found.every(({ isGood }) => isGood) || clock() > deadline) return found;

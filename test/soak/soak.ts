@@ -149,7 +149,7 @@ class Soak {
       await this.runLegs();
       const { stage } = this;
       await this.probe.stop();
-      const aftermath = await lookAt(stage);
+      const aftermath = await lookAt(stage, this.isRed);
       await this.lookAtMemory();
       this.soakMib[1] = (await residentMib(process.pid)) ?? 0;
       const logs = stage.pods.map(({ process: pod }) => pod.log);
