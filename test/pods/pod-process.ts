@@ -30,6 +30,8 @@ export class PodProcess {
         ...environment,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
+      // Ctrl-C at a terminal is for the run, which ends its pods.
+      detached: true,
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
