@@ -5,6 +5,8 @@ export interface Target {
   readonly urls: readonly string[];
   readonly apiKey: string;
   readonly compartmentId: string;
+  /** Statuses with which anything may be refused; absent: none. */
+  readonly refusals?: readonly number[];
 }
 
 export interface Answer {
@@ -68,7 +70,8 @@ export class Client {
       const answeredAt = clock();
       const { status } = response;
       if (status === 503) this.unavailable.push({ at: answeredAt, ms: answeredAt - calledAt - pollSeconds * 1000 });
-      else if (status >= 400 && !refusals.includes(status)) this.surprises.push(`${method} ${path}: ${status} ${text}`);
+      else if (status >= 400 && ![...refusals, ...(this.target.refusals ?? [])].includes(status))
+        this.surprises.push(`${method} ${path}: ${status} ${text}`);
       return {
         outcome: response.ok ? 'done' : status < 500 ? 'refused' : 'unknown',
         isSent: true,

@@ -42,6 +42,8 @@ const SERVER_SETTINGS = { min_wal_size: '32MB', max_wal_size: '96MB', autovacuum
 /** It recovers by itself from the end of a backend; who waits longer starts it. */
 const RECOVERS_MS = 15_000;
 const READY_MS = 90_000;
+/** A pod that stood still for longer than a request may take to arrive says so of those that it had not read yet. */
+const TOO_SLOW = 408;
 /** Of a superuser's statement beside a fault. */
 const ANSWER_MS = 5000;
 
@@ -223,7 +225,7 @@ export class Stage {
 
   private async createQueues(credentials: Credentials): Promise<Map<string, RecordedQueue>> {
     const urls = this.slots.map(({ clients }) => `http://127.0.0.1:${clients.port}`);
-    const target = { urls, ...credentials };
+    const target = { urls, ...credentials, refusals: [TOO_SLOW] };
     const { lingerMs } = this.options;
     const mixed = { visibilityInSeconds: 2, deadLetterQueueDeliveryCount: 4, lingerMs };
     const grouped = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: 3, lingerMs, groups: GROUPS };
