@@ -58,6 +58,7 @@ describe('a relay', () => {
     near.socket.end('bye');
     await until(() => far.heard === 'hellobye', 'the rest has come');
     await until(() => far.isOver && relay.count() === 0, 'the connection is over');
+    expect([near.heard, far.heard]).toEqual(['good day', 'hellobye']);
   });
 
   it('holds up what is said, and lets all of it through later', async () => {

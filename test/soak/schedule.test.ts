@@ -60,7 +60,7 @@ describe('a schedule of faults', () => {
 describe('numbers of a seed', () => {
   it('are spread evenly', () => {
     const random = seeded(42);
-    const tenths = new Array<number>(10).fill(0);
+    const tenths = Array.from({ length: 10 }, () => 0);
     for (let n = 0; n < 10_000; n += 1) tenths[Math.floor(within([0, 10], random))]! += 1;
     for (const count of tenths) expect(Math.abs(count - 1000)).toBeLessThan(150);
   });
