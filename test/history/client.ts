@@ -5,6 +5,8 @@ export interface Target {
   readonly urls: readonly string[];
   readonly apiKey: string;
   readonly compartmentId: string;
+  /** Statuses with which anything may be refused; absent: none. */
+  readonly refusals?: readonly number[];
 }
 
 export interface Answer {
@@ -27,7 +29,7 @@ export interface CallOptions {
   readonly refusals?: readonly number[];
 }
 
-const API = '/20210201';
+export const API = '/20210201';
 
 /** A client of all pods, that tells the outcome of each call and when it was called and answered. */
 export class Client {
@@ -39,6 +41,10 @@ export class Client {
 
   constructor(private readonly target: Target) {
     this.urls = [...target.urls];
+  }
+
+  get headers(): Readonly<Record<string, string>> {
+    return { authorization: `Bearer ${this.target.apiKey}` };
   }
 
   /** From now on the pod with this index is found at `url`. */
@@ -54,7 +60,7 @@ export class Client {
       const response = await fetch(url, {
         method,
         headers: {
-          authorization: `Bearer ${this.target.apiKey}`,
+          ...this.headers,
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -64,7 +70,8 @@ export class Client {
       const answeredAt = clock();
       const { status } = response;
       if (status === 503) this.unavailable.push({ at: answeredAt, ms: answeredAt - calledAt - pollSeconds * 1000 });
-      else if (status >= 400 && !refusals.includes(status)) this.surprises.push(`${method} ${path}: ${status} ${text}`);
+      else if (status >= 400 && ![...refusals, ...(this.target.refusals ?? [])].includes(status))
+        this.surprises.push(`${method} ${path}: ${status} ${text}`);
       return {
         outcome: response.ok ? 'done' : status < 500 ? 'refused' : 'unknown',
         isSent: true,

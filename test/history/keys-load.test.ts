@@ -13,7 +13,8 @@ import { checkHistory } from './check.js';
 import { clock } from './history.js';
 import { KeyChanges } from './key-changes.js';
 import { runLoad } from './load.js';
-import { rewrite, TIMEOUT_MS } from './plant.js';
+import { TIMEOUT_MS } from './plant.js';
+import { rewrite } from './planted/planted-bug.js';
 import { RecordedQueue } from './recorded-queue.js';
 import { settle } from './settle.js';
 

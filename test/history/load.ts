@@ -14,7 +14,16 @@ export interface LoadOptions {
   readonly redrives?: boolean;
   /** How many messages others have put, less those that they have deleted. */
   readonly backlogOfOthers?: () => number;
+  /** Ends it before its time. */
+  readonly signal?: AbortSignal;
+  /** How fast producers may put; absent: as fast as they can. */
+  readonly pace?: Pace;
 }
+
+/** Waits until so many more messages may be put. */
+export type Pace = (messages: number) => Promise<void>;
+
+export const UNPACED: Pace = () => Promise.resolve();
 
 const CHANNELS = ['', '', '', 'amber', 'blue', 'coral', 'dove'] as const;
 /** Above that the producers pause, so that consumers also wait for messages, and not only messages for consumers. */
@@ -27,9 +36,11 @@ const POISON_EVERY_WITH_REDRIVES = 10;
 /** Puts, gets, extends, overruns, gives back, forgets and deletes for a while, on all pods of the queue at once. */
 export async function runLoad(queue: RecordedQueue, options: LoadOptions): Promise<LoadCounts> {
   const { seconds, producers = 16, consumers = 16, redrives = false, backlogOfOthers = () => 0 } = options;
+  const { signal, pace = UNPACED } = options;
   const until = clock() + seconds * 1000;
-  const redriving = redrives ? new RedriveLoad(queue, until) : null;
-  const load = new Load(queue, until, redriving, backlogOfOthers);
+  const goesOn = (): boolean => clock() < until && signal?.aborted !== true;
+  const redriving = redrives ? new RedriveLoad(queue, goesOn) : null;
+  const load = new Load(queue, goesOn, redriving, backlogOfOthers, pace);
   await Promise.all([
     ...range(producers).map((index) => load.produce(index)),
     ...range(consumers).map((index) => load.consume(index)),
@@ -51,18 +62,20 @@ class Load {
 
   constructor(
     private readonly queue: RecordedQueue,
-    private readonly until: number,
+    private readonly goesOn: () => boolean,
     private readonly redriving: RedriveLoad | null,
     private readonly backlogOfOthers: () => number,
+    private readonly pace: Pace,
   ) {}
 
   async produce(pod: number): Promise<void> {
-    while (clock() < this.until) {
+    while (this.goesOn()) {
       if (this.stored - this.gone + this.backlogOfOthers() > MAX_BACKLOG) {
         await sleep(20);
         continue;
       }
       const messages = range(chance(0.5) ? 1 : between(2, 20)).map(() => this.message(pod));
+      await this.pace(messages.length);
       const signal = chance(0.01) ? AbortSignal.timeout(between(0, 10)) : undefined;
       const outcome = await this.queue.put(pod, messages, signal);
       await sleep(outcome === 'unknown' ? 50 : between(20, 200));
@@ -74,7 +87,7 @@ class Load {
     const { groups } = this.queue.rules;
     const pod = Math.floor(index / groups.length);
     const side = { group: groups[index % groups.length]?.name ?? '', deadLetter: pod % 8 === 7 };
-    while (clock() < this.until) {
+    while (this.goesOn()) {
       if (this.redriving?.isPausing(side)) {
         await sleep(20);
         continue;

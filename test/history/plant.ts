@@ -1,15 +1,15 @@
 import { startTestPods } from '../support/pod.js';
-import type { TestDatabase } from '../support/database.js';
 import { checkHistory } from './check.js';
 import { PROPERTIES, type Property } from './check/properties.js';
 import { GROUPS } from './groups.js';
 import { runLoad } from './load.js';
+import type { PlantedBug } from './planted/planted-bug.js';
 import { RecordedQueue } from './recorded-queue.js';
 import { settle } from './settle.js';
 
 /*
- * Does the checker find what it is for? Each test of planted bugs breaks one SQL function of its own database in a way
- * that no single request shows, and runs the load of load.test.ts or groups-load.test.ts against it for some seconds.
+ * Does the checker find what it is for? Each test of planted bugs plants one of `planted/` into its own database,
+ * and runs the load of load.test.ts or groups-load.test.ts against it for some seconds.
  */
 
 const SECONDS = 6;
@@ -25,37 +25,14 @@ const LIMIT = 3;
  */
 const LINGER_MS = 500;
 
-/**
- * Rewrites the functions whose names start with `name` (a version may follow): each pair is a piece of the source, which
- * must be there, and what it becomes.
- */
-export async function rewrite(
-  { sql }: TestDatabase,
-  name: string,
-  ...changes: readonly [from: RegExp, to: string][]
-): Promise<void> {
-  const rows = await sql<{ source: string }>(
-    `select pg_get_functiondef(p.oid) as source from pg_proc p
-     where p.pronamespace = 'towpath'::regnamespace and starts_with(p.proname, $1) and p.prokind = 'f'`,
-    [name],
-  );
-  const sources = rows
-    .map(({ source }) => source)
-    .filter((source) => changes.every(([from]) => source.search(from) >= 0));
-  const pieces = changes.map(([from]) => from.source).join(' and ');
-  if (sources.length === 0) throw new Error(`${name} has no ${pieces} any more: plant the bug elsewhere`);
-  for (const source of sources) await sql(changes.reduce((text, [from, to]) => text.replace(from, to), source));
-}
-
-/** Which properties the planted bug breaks, and how often. Where `expected` is not among them, the load gets more time. */
+/** Which properties the planted bug breaks, and how often. Where those expected are not among them, the load gets more time. */
 export async function propertiesBroken(
-  expected: Property,
-  plant: (test: TestDatabase) => Promise<unknown>,
-  { groups = false, redrives = false, lingerMs = LINGER_MS, deliveryLimit = LIMIT } = {},
+  { breaks, plant, lingerMs = LINGER_MS, deliveryLimit = LIMIT }: PlantedBug,
+  { groups = false, redrives = false } = {},
 ): Promise<Map<Property, number>> {
   const pods = await startTestPods(2);
   try {
-    await plant(pods.test);
+    await plant?.(pods.test);
     const target = { urls: pods.pods.map(({ url }) => url), ...pods.credentials };
     const settings = { visibilityInSeconds: 1, deadLetterQueueDeliveryCount: deliveryLimit, lingerMs };
     const queue = await RecordedQueue.create(target, { ...settings, groups: groups ? GROUPS : [] });
@@ -63,10 +40,10 @@ export async function propertiesBroken(
     const consumers = groups ? 8 * (GROUPS.length + 1) : 16;
     const found = new Map<Property, number>();
     let attempts = 0;
-    for (; attempts < ATTEMPTS && !found.has(expected); attempts += 1) {
+    for (; attempts < ATTEMPTS && !breaks.some((property) => found.has(property)); attempts += 1) {
       await runLoad(queue, { seconds, consumers, redrives });
       // Most bugs keep the statistics from ever coming to the truth: only where that is what is broken it is waited for.
-      await (expected === PROPERTIES.stats ? settle(queue, pods.test) : settle(queue, pods.test, 0));
+      await (breaks.includes(PROPERTIES.stats) ? settle(queue, pods.test) : settle(queue, pods.test, 0));
       found.clear();
       for (const { property } of checkHistory(queue.history)) found.set(property, (found.get(property) ?? 0) + 1);
     }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, type Answer, type CallOptions, type Target } from './client.js';
+import { API, Client, type Answer, type CallOptions, type Target } from './client.js';
 import {
   clock,
   type Figures,
@@ -108,6 +108,11 @@ export class RecordedQueue {
 
   get unavailable(): Client['unavailable'] {
     return this.client.unavailable;
+  }
+
+  /** Where a pod at `url` tells the statistics, and what a request for them needs. */
+  statsAt(url: string): { readonly url: string; readonly headers: Readonly<Record<string, string>> } {
+    return { url: `${url}${API}/queues/${this.id}/stats`, headers: this.client.headers };
   }
 
   moveTo(pod: number, url: string): void {

@@ -17,14 +17,14 @@ export class RedriveLoad {
 
   constructor(
     private readonly queue: RecordedQueue,
-    private readonly until: number,
+    private readonly goesOn: () => boolean,
   ) {
     this.mortal = queue.rules.groups.filter(({ deliveryLimit }) => deliveryLimit > 0);
   }
 
   /** One redrive after another: all groups or one, all channels or some, at once or slowly, and some cancelled. */
   async run(): Promise<void> {
-    for (let round = 0; clock() < this.until; round += 1) {
+    for (let round = 0; this.goesOn(); round += 1) {
       await sleep(between(100, 800));
       const group = this.mortal[(round + 1) % this.mortal.length]?.name ?? '';
       const some = [

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Credentials } from '../../src/identity/credentials-file.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { until } from './support.js';
+import { until } from '../support/until.js';
 
 const PROJECT = path.resolve(import.meta.dirname, '../..');
 
@@ -30,6 +30,8 @@ export class PodProcess {
         ...environment,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
+      // Ctrl-C at a terminal is for the run, which ends its pods.
+      detached: true,
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
@@ -60,6 +62,10 @@ export class PodProcess {
 
   signal(signal: NodeJS.Signals): void {
     this.child.kill(signal);
+  }
+
+  get processId(): number {
+    return this.child.pid ?? 0;
   }
 
   /** The exit code, null where a signal ended it. */

@@ -1,17 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '../../src/app.js';
 import { WaitingRooms } from '../../src/messages/waiting/waiting-rooms.js';
 import { RecordedQueue, type MessageToSend, type QueueSettings } from '../history/recorded-queue.js';
 import { startTestPods, type TestPods } from '../support/pod.js';
+import { until } from '../support/until.js';
 
-/** Tries again until it holds. The limit is for what hangs, not for what is slow. */
-export async function until(condition: () => unknown, what: string, milliseconds = 120_000): Promise<void> {
-  const deadline = performance.now() + milliseconds;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await sleep(5);
-  }
-}
+export { until };
 
 export interface PodsAndQueue {
   readonly pods: TestPods;

@@ -1,5 +1,6 @@
 // Outlives the test run, however that ends: when its process is gone, whatever the tests started is stopped and the
 // folder of the run removed. Arguments: the process id of the run, its folder.
+import { spawnSync } from 'node:child_process';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -44,6 +45,12 @@ async function children() {
   return found.filter((pid) => pid > 1 && pid !== process.pid);
 }
 
+/** File systems that the tests have mounted in the folder. Linux only. */
+async function mounts() {
+  const lines = (await readFile('/proc/mounts', 'utf8').catch(() => '')).split('\n');
+  return lines.map((line) => line.split(' ')[1] ?? '').filter((directory) => directory.startsWith(`${folder}/`));
+}
+
 // Ctrl-C reaches the whole process group of a terminal; this process has work to do then.
 process.on('SIGINT', () => undefined);
 while (isAlive(testProcess)) await setTimeout(250);
@@ -54,4 +61,5 @@ for (let attempt = 0; attempt < 40; attempt += 1) {
   for (const pid of running) kill(pid, 'SIGQUIT');
   await setTimeout(250);
 }
+for (const directory of await mounts()) spawnSync('umount', ['-l', directory]);
 await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 250 });

@@ -13,6 +13,7 @@ import type {
   Side,
   UpdateCall,
 } from '../history.js';
+import { BlindGets } from './blind-gets.js';
 import { PROPERTIES, type Violation } from './properties.js';
 
 /** Times come in whole milliseconds, each rounded by itself. */
@@ -49,14 +50,18 @@ export class Evidence {
   private readonly deliveriesByReceipt = new Map<string, Delivery>();
   private readonly updatesByReceipt = new Map<string, UpdateCall[]>();
   private readonly releasesByReceipt = new Map<string, ReleaseCall[]>();
-  /** Gets that may have delivered what nobody saw. */
-  private readonly blindGets: readonly GetCall[];
+  /** By the names of their sides. */
+  private readonly blindGets = new Map<string, BlindGets>();
 
   constructor({ rules, operations }: History) {
     this.rules = rules;
     this.operations = operations;
     this.redrives = this.all('redrive').filter(({ outcome }) => outcome !== 'refused');
-    this.blindGets = this.all('get').filter(({ outcome }) => outcome === 'unknown');
+    const blind = Map.groupBy(
+      this.all('get').filter(({ outcome }) => outcome === 'unknown'),
+      nameOfSide,
+    );
+    for (const [side, gets] of blind) this.blindGets.set(side, new BlindGets(gets, rules));
     for (const group of rules.groups) this.fatesByGroup.set(group.name, new Map());
     for (const put of this.all('put')) {
       for (const sent of put.messages) this.addFates(put, sent);
@@ -125,18 +130,13 @@ export class Evidence {
     return this.releasesByReceipt.get(receipt) ?? [];
   }
 
-  blindGetsOn(side: Side): GetCall[] {
-    return this.blindGets.filter((get) => isOn(get, side));
+  blindGetsOn(side: Side): readonly GetCall[] {
+    return this.blindGets.get(nameOfSide(side))?.all ?? [];
   }
 
-  blindGetsFor({ group, sent }: Fate, deadLetter: boolean, since: number, until: number): GetCall[] {
-    const { clockToleranceMs, lingerMs } = this.rules;
-    return this.blindGetsOn({ group: group.name, deadLetter }).filter(
-      (get) =>
-        (get.channelId === null || get.channelId === sent.channelId) &&
-        get.calledAt - clockToleranceMs <= until &&
-        get.answeredAt + lingerMs + clockToleranceMs >= since,
-    );
+  blindGetsFor({ group, sent }: Fate, deadLetter: boolean, since: number, until: number): readonly GetCall[] {
+    const blind = this.blindGets.get(nameOfSide({ group: group.name, deadLetter }));
+    return blind?.between(since, until, sent.channelId) ?? [];
   }
 
   /** Redrives whose range has the message. */

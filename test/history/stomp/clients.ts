@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { clock } from '../history.js';
+import { UNPACED, type Pace } from '../load.js';
 import { between, chance, pick, range } from '../random.js';
 import type { MessageToSend } from '../recorded-queue.js';
 import { CuttingProxy } from './cutting-proxy.js';
@@ -36,6 +37,14 @@ const WAYS: readonly WayToEnd[] = [
 ];
 const ENDINGS: readonly Ending[] = ['late', 'cut', 'commit', 'abort', 'cut'];
 
+export interface ClientOptions {
+  /** Whether there is to be a further connection, after so many. */
+  readonly goesOn: (rounds: number) => boolean;
+  /** See `StompLoadOptions`. */
+  readonly pace?: Pace;
+  readonly awayMs?: number;
+}
+
 /** One client after another, each with a connection, on one pod after the other. */
 export class StompClients {
   private sent = 0;
@@ -44,8 +53,7 @@ export class StompClients {
     private readonly target: StompTarget,
     /** Makes its messages different from those of others. */
     private readonly name: string,
-    /** Whether there is to be a further connection, after so many. */
-    private readonly goesOn: (rounds: number) => boolean,
+    private readonly options: ClientOptions,
   ) {}
 
   async produce(queue: string): Promise<void> {
@@ -54,6 +62,7 @@ export class StompClients {
       async (session, turn) => {
         const messages = range(between(5, 25)).map(() => this.message());
         const way = pick(['disconnect', 'cut to the pod', 'cut to the client'] as const);
+        await this.pace(messages.length);
         // Those without a receipt come to their end with the connection.
         const sending = messages.map((message, n) => session.send(queue, message, n === 0 || chance(0.9)));
         if (turn % 2 === 0) await sending[0];
@@ -97,6 +106,7 @@ export class StompClients {
           channelId: options.channelId ?? '',
           delayInSeconds: 0,
         }));
+        await this.pace(work.length);
         await Promise.all(work.map((message) => session.send(options.queue, message)));
         const subscription = session.subscribe(options);
         for (
@@ -128,9 +138,10 @@ export class StompClients {
     options: (turn: number) => SessionOptions,
     work: (session: RecordedSession, turn: number) => Promise<void>,
   ): Promise<void> {
-    for (let turn = 0; this.goesOn(turn);) {
+    for (let turn = 0; this.options.goesOn(turn);) {
       const slot = (turn + this.name.length) % this.target.pods.length;
       const proxy = await CuttingProxy.start(() => this.target.pods[slot]?.port ?? 0);
+      this.target.proxies.add(proxy);
       const pod = this.target.pods[slot];
       const session = pod === undefined ? null : await RecordedSession.open(this.target, proxy, pod, options(turn));
       if (session === null) await sleep(AWAY_MS);
@@ -139,7 +150,13 @@ export class StompClients {
         turn += 1;
       }
       proxy.close();
+      this.target.proxies.delete(proxy);
+      if (this.options.awayMs !== undefined) await sleep(between(0, this.options.awayMs));
     }
+  }
+
+  private pace(messages: number): Promise<void> {
+    return (this.options.pace ?? UNPACED)(messages);
   }
 
   /** What consumers do with what they got: mostly well, sometimes late, sometimes not at all. */

@@ -1,5 +1,5 @@
 import { clock, type Operation } from '../history.js';
-import { runLoad } from '../load.js';
+import { runLoad, type Pace } from '../load.js';
 import { AUTO_CHANNEL, StompClients } from './clients.js';
 import type { SubscribeOptions } from './subscription.js';
 import { queueOf, type StompTarget } from './target.js';
@@ -8,6 +8,11 @@ export interface StompLoadOptions {
   readonly seconds: number;
   /** How many connections each client has at least, however long that takes. */
   readonly leastRounds?: number;
+  /** As in `LoadOptions`. */
+  readonly signal?: AbortSignal;
+  readonly pace?: Pace;
+  /** For how long clients of STOMP are away between two connections, at most; absent: not at all. */
+  readonly awayMs?: number;
 }
 
 /** What a run exercised. */
@@ -36,19 +41,31 @@ const INDIVIDUAL: SubscribeOptions = {
 /** Clients of STOMP and of REST on two queues, `in` and `out`, for a while. */
 export async function runStompLoad(
   target: StompTarget,
-  { seconds, leastRounds = 0 }: StompLoadOptions,
+  { seconds, leastRounds = 0, signal, pace, awayMs }: StompLoadOptions,
 ): Promise<StompFigures> {
   const until = clock() + seconds * 1000;
+  const goesOn = (rounds: number): boolean => signal?.aborted !== true && (rounds < leastRounds || clock() < until);
+  const common = {
+    ...(signal === undefined ? {} : { signal }),
+    ...(pace === undefined ? {} : { pace }),
+  };
   const clients = (name: string): StompClients =>
-    new StompClients(target, `${name}${(loads += 1)}`, (rounds) => rounds < leastRounds || clock() < until);
-  const loading = ['in', 'out'].map((name) =>
-    runLoad(queueOf(target, name), {
+    new StompClients(target, `${name}${(loads += 1)}`, {
+      goesOn,
+      ...common,
+      ...(awayMs === undefined ? {} : { awayMs }),
+    });
+  const loading = ['in', 'out'].map((name) => {
+    const queue = queueOf(target, name);
+    const backlog = new StompBacklog(queue.operations);
+    return runLoad(queue, {
       seconds,
       producers: name === 'in' ? 3 : 1,
       consumers: name === 'in' ? 8 : 4,
-      backlogOfOthers: () => backlogOf(queueOf(target, name).operations),
-    }),
-  );
+      backlogOfOthers: () => backlog.size,
+      ...common,
+    });
+  });
   await Promise.all([
     ...loading,
     clients('producer').produce('in'),
@@ -75,12 +92,21 @@ function isOfStomp({ key }: { readonly key: string }): boolean {
   return /^(?:message|poison) [a-z]/.test(key);
 }
 
-/** What clients of STOMP have put and nobody has deleted yet, about. */
-function backlogOf(operations: readonly Operation[]): number {
-  return operations.reduce((sum, each) => {
-    if (each.kind === 'put') return sum + each.messages.filter(isOfStomp).length;
-    return each.kind === 'delete' && each.outcome === 'done' && each.receipt.includes('/') ? sum - 1 : sum;
-  }, 0);
+/** What clients of STOMP have put and nobody has deleted yet, about. Each operation is read once. */
+class StompBacklog {
+  private read = 0;
+  private messages = 0;
+
+  constructor(private readonly operations: readonly Operation[]) {}
+
+  get size(): number {
+    for (; this.read < this.operations.length; this.read += 1) {
+      const each = this.operations[this.read];
+      if (each?.kind === 'put') this.messages += each.messages.filter(isOfStomp).length;
+      else if (each?.kind === 'delete' && each.outcome === 'done' && each.receipt.includes('/')) this.messages -= 1;
+    }
+    return this.messages;
+  }
 }
 
 export function figuresOf(operations: readonly Operation[]): StompFigures {

@@ -44,6 +44,8 @@ export class StompStage {
         heartBeatMs: HEART_BEAT_SECONDS * 1000,
         queues,
         commits: [],
+        proxies: new Set(),
+        outages: [],
         surprises: [],
         counts: newCounts(),
       };
@@ -84,19 +86,19 @@ export class StompStage {
   }
 }
 
-function podAt(port: number): StompPod {
+export function podAt(port: number): StompPod {
   return { port, killedAt: Infinity, stoppedAt: Infinity };
 }
 
-function environmentOf(port: number): Record<string, string> {
+export function environmentOf(port: number): Record<string, string> {
   return { TOWPATH_STOMP_PORT: String(port) };
 }
 
 /**
- * A pod does not tell its STOMP port, so it is chosen for it. Not one that the system would give away: until the pod listens it
+ * For the STOMP port of a pod: it does not tell it, so it is chosen for it. Not one that the system would give away: until the pod listens it
  * would be any client's on the machine.
  */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = between(10_000, 32_000);
     const server = createServer();

@@ -34,7 +34,9 @@ export function releaseAfter(
   else if (cutAt < Infinity) counts.cuts += 1;
   const causes = [cutAt, stoppedAt, endingSince];
   // A client that made a mistake is told so, and ended at once, though it may not read that before long.
-  if (error !== null && error !== 'RequestTimeout' && error !== 'ServiceUnavailable') causes.push(lastSign);
+  // And so is one for which the database could not be reached.
+  const isDrained = error === 'ServiceUnavailable' && stoppedAt < Infinity;
+  if (error !== null && error !== 'RequestTimeout' && !isDrained) causes.push(lastSign);
   // A client is given twice the interval from what the pod has read of it, which is at least what it has answered.
   else if (isSilent || error === 'RequestTimeout') causes.push(answeredAsk + 2 * heartBeatMs);
   // One that hears nothing any more is not told that what it said before was a mistake.

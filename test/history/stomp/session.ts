@@ -4,11 +4,14 @@ import type { MessageToSend } from '../recorded-queue.js';
 import type { CuttingProxy } from './cutting-proxy.js';
 import { releaseAfter } from './release.js';
 import { RecordedSubscription, type HeldMessage, type SettleCall, type SubscribeOptions } from './subscription.js';
-import { queueOf, type StompPod, type StompTarget } from './target.js';
+import { outagesWithin, queueOf, type StompPod, type StompTarget } from './target.js';
 import { Wire, type Headers } from './wire.js';
 
 /** Codes of an ERROR that leave open whether the frame was carried out (docs/stomp.md). */
 const UNKNOWN = ['ServiceUnavailable', 'InternalServerError'];
+
+/** How long after an outage a client may be told of it. */
+const OUTAGE_ENDS_MS = 35_000;
 
 interface Pending {
   readonly calledAt: number;
@@ -35,6 +38,7 @@ export class RecordedSession {
   private readonly over = Promise.withResolvers<void>();
   private asked = 0;
   private subscribed = 0;
+  private readonly openedAt = clock();
   private error: string | null = null;
   private isSilent = false;
   /** When the pod was last asked something that it has answered, and when it last claimed something that has come. */
@@ -139,7 +143,7 @@ export class RecordedSession {
     this.subscribed += 1;
     const id = `s${this.subscribed}`;
     const queue = queueOf(this.target, options.queue);
-    const subscription = new RecordedSubscription(id, options, this.number, queue);
+    const subscription = new RecordedSubscription(id, options, this.number, queue, this.target);
     this.subscriptions.set(id, subscription);
     const channel = options.channelId === null ? '' : `/${options.channelId}`;
     this.write('SUBSCRIBE', {
@@ -235,12 +239,17 @@ export class RecordedSession {
     const isExpected =
       code === 'NotAuthorizedOrNotFound'
         ? /not hold|not held/.test(message)
-        : code === 'RequestTimeout' || (code === 'ServiceUnavailable' && message.startsWith('shutting down'));
+        : code === 'RequestTimeout' || (code === 'ServiceUnavailable' && this.mayBeUnavailable(message));
     if (!isExpected) this.target.surprises.push(`${code}: ${message}`);
     if (code === 'RequestTimeout') this.target.counts.silent += 1;
     if (code === 'ServiceUnavailable') this.target.counts.drained += 1;
     const receipt = headers.get('receipt-id');
     if (receipt !== undefined) this.answer(receipt, UNKNOWN.includes(code) ? 'unknown' : 'refused');
+  }
+
+  private mayBeUnavailable(message: string): boolean {
+    if (message.startsWith('shutting down')) return true;
+    return outagesWithin(this.target, this.openedAt - OUTAGE_ENDS_MS, clock()).length > 0;
   }
 
   private answer(receipt: string, outcome: Outcome): void {

@@ -1,6 +1,7 @@
 import { clock, type GetCall, type Operation, type ReceivedMessage } from '../history.js';
 import { range } from '../random.js';
 import type { RecordedQueue } from '../recorded-queue.js';
+import { outagesWithin, type StompTarget } from './target.js';
 
 export interface SubscribeOptions {
   /** The name of the queue. */
@@ -55,6 +56,7 @@ export class RecordedSubscription {
     /** Makes receipts of different connections different: the wire has only names of deliveries. */
     private readonly session: number,
     private readonly queue: RecordedQueue,
+    private readonly target: Pick<StompTarget, 'outages'>,
   ) {}
 
   take(headers: ReadonlyMap<string, string>, body: string): HeldMessage {
@@ -133,12 +135,15 @@ export class RecordedSubscription {
       const times = { calledAt: releasedAfter, answeredAt: at };
       this.record({ ...times, kind: 'release', outcome: isConfirmed ? 'done' : 'unknown', receipts });
     }
-    if (!sawAll) this.recordUnseen(at);
+    if (!sawAll) this.recordUnseen(this.seen.at(-1)?.claimedAt ?? this.subscribedAt, at);
+    // Whatever was claimed for it in an outage, its pod may not have been told.
+    for (const { from } of outagesWithin(this.target, this.subscribedAt, at)) {
+      this.recordUnseen(Math.max(from, this.subscribedAt), at);
+    }
   }
 
   /** What was on its way to the client when it was cut off: as many messages as it had credit for, again after each timeout. */
-  private recordUnseen(at: number): void {
-    const since = this.seen.at(-1)?.claimedAt ?? this.subscribedAt;
+  private recordUnseen(since: number, at: number): void {
     const timeouts = Math.ceil(Math.max(0, at - since) / (this.options.visibilityInSeconds * 1000));
     const unanswered = this.seen.filter(({ state }) => state === 'settling').length;
     for (const _ of range(1 + timeouts + (this.givenBack > 0 ? 1 : 0))) {

@@ -1,5 +1,6 @@
 import type { CommitCall } from '../history.js';
 import type { RecordedQueue } from '../recorded-queue.js';
+import type { CuttingProxy } from './cutting-proxy.js';
 
 /** A pod, as its STOMP clients know it; the times are those at which the test began to end it. */
 export interface StompPod {
@@ -20,9 +21,22 @@ export interface StompTarget {
   /** By the names that transactions go by. */
   readonly queues: ReadonlyMap<string, RecordedQueue>;
   readonly commits: CommitCall[];
+  /** Those of the connections that are open. */
+  readonly proxies: Set<CuttingProxy>;
+  /**
+   * When pods could not work with the database, or lost what it answered them: a claim may then have been for nobody, on a
+   * connection that goes on, and clients may be told that the database cannot be reached.
+   */
+  readonly outages: Outage[];
   /** What no client should ever see: failures of the test. */
   readonly surprises: string[];
   readonly counts: StompCounts;
+}
+
+export interface Outage {
+  readonly from: number;
+  /** Infinite while it goes on. */
+  until: number;
 }
 
 /** What a load came to, where the history does not tell. */
@@ -40,6 +54,11 @@ export interface StompCounts {
 
 export function newCounts(): StompCounts {
   return { sessions: 0, cuts: 0, silent: 0, drained: 0, killed: 0, commits: 0, unknownCommits: 0, refusedCommits: 0 };
+}
+
+/** The outages that a time from `since` to `at` has seen something of. */
+export function outagesWithin({ outages }: Pick<StompTarget, 'outages'>, since: number, at: number): Outage[] {
+  return outages.filter(({ from, until }) => from <= at && until >= since);
 }
 
 export function queueOf({ queues }: StompTarget, name: string): RecordedQueue {

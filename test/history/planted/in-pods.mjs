@@ -14,6 +14,29 @@ async function plant(file, name, method, change) {
 }
 
 const PLANTS = {
+  // Of puts and deletes, REST's and STOMP's. The commit comes late, so that a pod that is killed has it under way.
+  'early answer': () =>
+    plant(
+      'database/database.js',
+      'Database',
+      'run',
+      (run) =>
+        async function (statement, values) {
+          if (!/^(?:put|delete)_/.test(statement.name)) return run.call(this, statement, values);
+          const client = await this.connect();
+          const leave = () => client.release(true);
+          try {
+            await client.query('begin');
+            const { rows } = await client.query({ ...statement, values: [...values] });
+            const committing = sleep(300).then(() => client.query('commit'));
+            committing.then(() => client.release(), leave);
+            return rows;
+          } catch (error) {
+            leave();
+            throw error;
+          }
+        },
+    ),
   // What is late, so late that a pod that is killed has some of it under way.
   'early receipt': () =>
     plant(
