@@ -10,11 +10,14 @@ import { parseArgs } from 'node:util';
 import { bodies } from './tables/bodies.mjs';
 import { fillfactor } from './tables/fillfactor.mjs';
 import { indexes } from './tables/indexes.mjs';
+import { load } from './tables/load.mjs';
 import { small } from './tables/small.mjs';
 import { openTrials } from './tables/trial.mjs';
+import { usage } from './tables/usage.mjs';
+import { vacuum } from './tables/vacuum.mjs';
 import { machine, say } from './support.mjs';
 
-const SECTIONS = [fillfactor, bodies, small, indexes];
+const SECTIONS = [fillfactor, bodies, small, indexes, usage, vacuum, load];
 
 const { values: options } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string' } },
