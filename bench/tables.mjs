@@ -3,21 +3,21 @@
 //
 //   npm run bench:tables                        everything, about a quarter of an hour
 //   npm run bench:tables -- --quick             small and once each
-//   npm run bench:tables -- --only fillfactor,bodies      some: fillfactor, bodies, small, indexes, vacuum, load, usage
+//   npm run bench:tables -- --only fillfactor,bodies      some: fillfactor, bodies, small, indexes, usage, vacuum, load, naptime
 //
 // What other work on the machine would change is not told, but for processor time, which it changes little.
 import { parseArgs } from 'node:util';
 import { bodies } from './tables/bodies.mjs';
 import { fillfactor } from './tables/fillfactor.mjs';
 import { indexes } from './tables/indexes.mjs';
-import { load } from './tables/load.mjs';
+import { load, naptime } from './tables/load.mjs';
 import { small } from './tables/small.mjs';
 import { openTrials } from './tables/trial.mjs';
 import { usage } from './tables/usage.mjs';
 import { vacuum } from './tables/vacuum.mjs';
 import { machine, say } from './support.mjs';
 
-const SECTIONS = [fillfactor, bodies, small, indexes, usage, vacuum, load];
+const SECTIONS = [fillfactor, bodies, small, indexes, usage, vacuum, load, naptime];
 
 const { values: options } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, only: { type: 'string' } },
