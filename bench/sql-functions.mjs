@@ -4,7 +4,7 @@
 //
 //   npm run bench:sql-functions              140 messages per statement, as seven requests of 20 are; half a minute
 //   BENCH_MESSAGES=20 BENCH_ROUNDS=30 …
-import { serverProcessorMs } from './processor-time.mjs';
+import { processorMsOf, serverProcessorMs } from './processor-time.mjs';
 import { median, openBench, say } from './support.mjs';
 
 const MESSAGES = Number(process.env.BENCH_MESSAGES ?? 140);
@@ -102,10 +102,11 @@ try {
   /** as_relaxed in front of a statement, the same look inside of a function that has the settings already, and a deletion. */
   async function tellLooks() {
     const times = { call: [], inside: [], delete: [] };
+    const [{ pid }] = await run('pid', 'select pg_backend_pid() as pid');
     const taken = async (act, count) => {
-      const before = serverProcessorMs(bench.processId);
+      const before = processorMsOf(pid);
       await act();
-      return ((serverProcessorMs(bench.processId) - before) * 1000) / count;
+      return ((processorMsOf(pid) - before) * 1000) / count;
     };
     for (let round = 0; round < 5; round += 1) {
       times.call.push(
@@ -139,7 +140,7 @@ try {
       );
     }
     say(
-      `processor time of the server in µs, medians of ${times.call.length}: as_relaxed ${median(times.call).toFixed(1)}, ` +
+      `processor time of the session in µs, medians of ${times.call.length}: as_relaxed ${median(times.call).toFixed(1)}, ` +
         `the look alone ${median(times.inside).toFixed(1)}, a statement that deletes one message ${median(times.delete).toFixed(0)}`,
     );
   }
