@@ -4,19 +4,20 @@ import { compare } from './trial.mjs';
 
 const CHANNELS = [1, 256, 2000];
 
+const fillfactors = (table, percents) =>
+  Object.fromEntries(
+    percents.map((percent) => [`${percent} %`, `alter table towpath.${table} set (fillfactor = ${percent})`]),
+  );
+
 export const small = {
   name: 'small',
   run: async (trials, { quick }) => {
     const rounds = quick ? 1 : 3;
     const columns = { 'HOT %': 0, 'WAL/update': 0, 'heap kB': 0, 'indexes kB': 0 };
-    const variants = (table, percents) =>
-      Object.fromEntries(
-        percents.map((percent) => [`${percent} %`, `alter table towpath.${table} set (fillfactor = ${percent})`]),
-      );
     for (const channels of CHANNELS) {
       await compare(trials, {
         title: `fillfactor of message_total, ${channels} channels`,
-        variants: variants('message_total', [100, 85, 70, 50]),
+        variants: fillfactors('message_total', [100, 85, 70, 50]),
         rounds,
         measure: (trial) => measure(trial, 'towpath.message_total', 50, () => fold(trial, channels)),
         columns,
@@ -24,7 +25,7 @@ export const small = {
     }
     await compare(trials, {
       title: 'fillfactor of message_delay, 256 channels, an hour of minutes',
-      variants: variants('message_delay', [100, 85, 70, 50]),
+      variants: fillfactors('message_delay', [100, 85, 70, 50]),
       rounds,
       measure: (trial) => measure(trial, 'towpath.message_delay', 30, (n) => foldDelays(trial, n)),
       columns,
@@ -51,7 +52,7 @@ export const small = {
     })) {
       await compare(trials, {
         title: `fillfactor of ${table}`,
-        variants: variants(table, [100, 50]),
+        variants: fillfactors(table, [100, 50]),
         rounds,
         measure: (trial) => measure(trial, `towpath.${table}`, 1000, act(trial)),
         columns,

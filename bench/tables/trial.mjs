@@ -63,6 +63,8 @@ export async function openTrials() {
   };
 }
 
+const numbers = (row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value)]));
+
 /** A session: `run` a statement by name, `counters` of a table, `cpuMs` and `wal` of what was done, and lives of messages. */
 async function openTrial(url, sql) {
   const client = new pg.Client({ connectionString: url });
@@ -72,12 +74,11 @@ async function openTrial(url, sql) {
     throw error;
   });
   const run = async (name, text, values = []) => (await client.query({ name, text, values })).rows;
-  const numbers = (row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value)]));
   const [{ pid }] = await run('pid', 'select pg_backend_pid() as pid');
   const [{ id: queue }] = await run('queue', 'select id from towpath.queue');
-  const counters = async (table = 'towpath.message') => {
+  const counters = async (name = 'towpath.message') => {
     await client.query('select pg_stat_clear_snapshot(), pg_stat_force_next_flush()');
-    return numbers((await run('counters', COUNTERS, [table]))[0]);
+    return numbers((await run('counters', COUNTERS, [name]))[0]);
   };
   const wal = async () => Number((await run('wal', `select pg_current_wal_insert_lsn() - '0/0' as wal`))[0].wal);
   return {

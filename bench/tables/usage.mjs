@@ -33,6 +33,8 @@ async function measure(server, ms) {
   ]);
 }
 
+const message = (extra) => ({ messages: [{ content: 'usage', ...extra }] });
+
 /** Lives, delays, updates, channels, deliveries that time out into the dead letter queue, looks, a redrive, a purge. */
 async function mix(towpath, ms) {
   const settings = { deadLetterQueueDeliveryCount: 1, deduplicationWindowInSeconds: 60 };
@@ -51,7 +53,6 @@ async function mix(towpath, ms) {
     }),
   );
   for (let n = 0; performance.now() < end; n += 1) {
-    const message = (extra) => ({ messages: [{ content: 'usage', ...extra }] });
     await call('POST', target, message({ metadata: { channelId: `c${n % 5}` } }));
     await call('POST', target, message({ metadata: { channelId: 'late' }, delayInSeconds: 60 }));
     await call('POST', target, message({ metadata: { channelId: 'once' }, deduplicationId: `id-${n}` }));

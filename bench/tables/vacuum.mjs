@@ -6,6 +6,9 @@ const BATCH = 200;
 /** How autovacuum goes by default: PostgreSQL's own settings for it. */
 const AUTOVACUUM_DELAY = `set vacuum_cost_delay = '2ms'; set vacuum_cost_limit = 200`;
 
+const collect = (names, target) =>
+  names.map((name) => `alter table towpath.message alter column ${name} set statistics ${target};`).join('\n');
+
 export const vacuum = {
   name: 'vacuum',
   run: async (trials, { quick }) => {
@@ -33,16 +36,14 @@ export const vacuum = {
     ]);
     await deltas(trials, quick);
     const columns = { 'analyze ms': 0, 'values in pg_stats': 0 };
-    const alter = (names, target) =>
-      names.map((name) => `alter table towpath.message alter column ${name} set statistics ${target};`).join('\n');
-    const all = alter(['body', 'properties', 'delivery_history'], -1);
+    const all = collect(['body', 'properties', 'delivery_history'], -1);
     for (const bytes of [200, 1000]) {
       await compare(trials, {
         title: `analyze of message, ${quick ? 10_000 : 40_000} messages of ${bytes} bytes, unsealed`,
         variants: {
           'as PostgreSQL does': all,
-          'without body': all + alter(['body'], 0),
-          'without body, properties, history': alter(['body', 'properties', 'delivery_history'], 0),
+          'without body': all + collect(['body'], 0),
+          'without body, properties, history': collect(['body', 'properties', 'delivery_history'], 0),
         },
         rounds: quick ? 1 : 3,
         measure: async (trial) => {
