@@ -1,7 +1,7 @@
 // What each choice for the tables brings, by itself against what PostgreSQL does by default: free room on pages, where bodies are stored and how they
 // are compressed, indexes, when vacuum comes. On the embedded server, in a fresh database per variant, in turn; docs/performance.md has what came of it.
 //
-//   npm run bench:tables                        everything, about a quarter of an hour
+//   npm run bench:tables                        everything, about half an hour
 //   npm run bench:tables -- --quick             small and once each
 //   npm run bench:tables -- --only fillfactor,bodies      some: fillfactor, bodies, small, indexes, usage, vacuum, load, naptime
 //

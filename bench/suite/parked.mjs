@@ -13,8 +13,8 @@ const POLL_SECONDS = 30;
 const OPENING_MS = 10_000;
 /** The last ones are parked so long after they were sent. */
 const ARRIVING_MS = 8000;
-/** After its start a pod has something to do for a while. */
-const SETTLING_MS = 10_000;
+/** After its start a pod has something to do for a while, and autovacuum with what the migrations have left. */
+const SETTLING_MS = 45_000;
 
 export const parked = {
   name: 'parked',

@@ -26,8 +26,8 @@ const THRESHOLDS = {
 export const load = {
   name: 'load',
   run: async (trials, { quick }) => {
-    const seconds = quick ? 12 : 20;
-    const waiting = quick ? 20_000 : 100_000;
+    const seconds = quick ? 12 : 30;
+    const waiting = quick ? 20_000 : 200_000;
     await each(
       trials,
       `scale factor and threshold, ${waiting} wait, 1,000 lives per second for ${seconds} s, looked at every second`,
@@ -87,7 +87,7 @@ export const load = {
 export const naptime = {
   name: 'naptime',
   run: async (trials, { quick }) => {
-    for (const seconds of quick ? [10, 5] : [60, 10]) {
+    for (const seconds of quick ? [10, 5] : [60, 15, 10]) {
       await each(trials, `autovacuum_naptime ${seconds} s, 1,000 lives per second for ${quick ? 15 : 130} s`, {
         variants: { '0.02, 1000': scale(0.02, 1000) },
         naptime: seconds,
