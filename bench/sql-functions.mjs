@@ -1,16 +1,19 @@
 // What the SQL functions of the hot path take of the processors per message, beside the barest statements that could do the same:
-// put, get (by one request and merged for several), delete; and put and delete where the queue is RELAXED. One session, no commits that wait for a disk, so that work is all there is.
+// put, get (by one request and merged for several), delete; and put and delete where the queue is RELAXED; and what the look whether it is takes, beside the
+// deletion of one message. One session, no commits that wait for a disk, so that work is all there is.
 //
 //   npm run bench:sql-functions              140 messages per statement, as seven requests of 20 are; half a minute
 //   BENCH_MESSAGES=20 BENCH_ROUNDS=30 …
-import { serverProcessorMs } from './processor-time.mjs';
-import { openBench, say } from './support.mjs';
+import { processorMsOf, serverProcessorMs } from './processor-time.mjs';
+import { median, openBench, say } from './support.mjs';
 
 const MESSAGES = Number(process.env.BENCH_MESSAGES ?? 140);
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 12);
 /** Of each kind in a row: processor time is told in ticks of 10 ms. */
 const STATEMENTS = 20;
 const BYTES = 240;
+const LOOKS = 20_000;
+const SINGLES = 4000;
 
 const all = (value) => Array.from({ length: MESSAGES }, () => value);
 const bench = await openBench({ connections: 1, settings: { fsync: 'off' } });
@@ -93,6 +96,53 @@ try {
     }
     const per = (ms) => ((ms * 1000) / (ROUNDS * STATEMENTS * MESSAGES)).toFixed(1);
     say(`  ${name.padEnd(14)} put ${per(cpu.put)}, get ${per(cpu.get)}, delete ${per(cpu.delete)}`);
+  }
+  await tellLooks();
+
+  /** as_relaxed in front of a statement, the same look inside of a function that has the settings already, and a deletion. */
+  async function tellLooks() {
+    const times = { call: [], inside: [], delete: [] };
+    const [{ pid }] = await run('pid', 'select pg_backend_pid() as pid');
+    const taken = async (act, count) => {
+      const before = processorMsOf(pid);
+      await act();
+      return ((processorMsOf(pid) - before) * 1000) / count;
+    };
+    for (let round = 0; round < 5; round += 1) {
+      times.call.push(
+        await taken(
+          () =>
+            run('calls', `select count(towpath.as_relaxed(array[$1::bigint], g)) from generate_series(1, ${LOOKS}) g`, [
+              relaxed,
+            ]),
+          LOOKS,
+        ),
+      );
+      times.inside.push(
+        await taken(
+          () =>
+            run(
+              'looks',
+              `do $$ begin for n in 1..${LOOKS} loop
+                 perform from towpath.queue q where q.id = ${Number(relaxed)} and q.durability = 'RELAXED';
+               end loop; end $$`,
+            ),
+          LOOKS,
+        ),
+      );
+      for (let n = 0; n < SINGLES; n += MESSAGES) await put();
+      const found = [];
+      for (let n = 0; n < SINGLES; n += MESSAGES) found.push(...(await sides['one request'].get()));
+      times.delete.push(
+        await taken(async () => {
+          for (const message of found) await remove([message]);
+        }, found.length),
+      );
+    }
+    say(
+      `processor time of the session in µs, medians of ${times.call.length}: as_relaxed ${median(times.call).toFixed(1)}, ` +
+        `the look alone ${median(times.inside).toFixed(1)}, a statement that deletes one message ${median(times.delete).toFixed(0)}`,
+    );
   }
 } finally {
   await bench.close();

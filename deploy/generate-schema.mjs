@@ -46,7 +46,18 @@ const PIECES = [
          select 10000 + position(k.contype::text in 'pucfx'), k.conname::text, format('constraint %I %s', k.conname, pg_get_constraintdef(k.oid))
          from pg_constraint k where k.conrelid = c.oid and k.contype in ('p', 'u', 'c', 'f', 'x')
        ) lines),
-       coalesce(E'\\nwith (' || array_to_string(c.reloptions, ', ') || ')', ''))
+       -- Of its TOAST table too.
+       coalesce(E'\\nwith (' || array_to_string(nullif(
+         coalesce(c.reloptions, '{}') || array(select 'toast.' || o from pg_class x cross join unnest(x.reloptions) o where x.oid = c.reltoastrelid), '{}'
+       ), ', ') || ')', ''))
+     || coalesce(E'\\n\\n' || (select string_agg(format('alter table %s alter column %I set %s;', c.oid::regclass, a.attname, setting), E'\\n' order by a.attnum, rank)
+        from pg_attribute a join pg_type t on t.oid = a.atttypid
+        cross join lateral (values
+          (1, case when coalesce(a.attstattarget, -1) >= 0 then format('statistics %s', a.attstattarget) end),
+          (2, case when a.attstorage <> t.typstorage then 'storage ' || case a.attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main' else 'extended' end end),
+          (3, case a.attcompression when 'p' then 'compression pglz' when 'l' then 'compression lz4' end)
+        ) s(rank, setting)
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and s.setting is not null), '')
      || coalesce(E'\\n\\n' || (select string_agg(format('comment on %s is %L;', case when d.objsubid = 0 then 'table ' || c.oid::regclass else 'column ' || c.oid::regclass || '.' || quote_ident(a.attname) end, d.description), E'\\n' order by d.objsubid)
         from pg_description d left join pg_attribute a on a.attrelid = d.objoid and a.attnum = d.objsubid
         where d.classoid = 'pg_class'::regclass and d.objoid = c.oid), '')

@@ -12,13 +12,16 @@ export async function openTowpath({ name = 'towpath', databaseUrl, dataDirectory
   const { apiKey, compartmentId } = pod.credentials;
   const open = () => openRawClient(pod.endpoint.port, { authorization: `Bearer ${apiKey}` });
   const main = open();
+  const named = async (queueName) =>
+    (await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=${queueName}`)).items[0];
   return {
     name,
     cpuMs: pod.cpuMs,
     metrics: () => main('GET', '/metrics'),
+    /** For requests of any other sort: `client`, as openRawClient gives it, and the path of a queue that there is. */
+    operator: async (queueName) => ({ client: open(), queue: `${API}/queues/${(await named(queueName)).id}` }),
     async clients(count, queueName, bytes, settings = {}) {
-      const find = async () =>
-        (await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=${queueName}`)).items[0];
+      const find = () => named(queueName);
       // Another pod of the same database may have made it.
       if ((await find()) === undefined) {
         const details = { displayName: queueName, compartmentId, visibilityInSeconds: 300, ...settings };

@@ -1,5 +1,5 @@
 // Whole lives of messages (put, get, delete), one at a time and in batches of 20, by 1 to 256 clients: Towpath over REST as it is deployed; a
-// bare server as the limit; our SQL functions, pgmq, pg-boss and graphile-worker on direct connections.
+// bare server as the limit; our SQL functions, pgmq, pg-boss and graphile-worker on direct connections. And what a life writes: at 64 clients.
 import { build } from 'hdr-histogram-js';
 import { openBareServer, openTowpath } from '../peers/http.mjs';
 import { openGraphileWorker, openPgBoss } from '../peers/node-queues.mjs';
@@ -8,6 +8,7 @@ import { openDirectSql, openPgmq } from '../peers/sql.mjs';
 import { serverProcessorMs } from '../processor-time.mjs';
 import { median } from '../support.mjs';
 import { withServer } from './server.mjs';
+import { countWrites, WRITE_COLUMNS } from './writes.mjs';
 
 const BYTES = 200;
 /** At 64 clients, by batch: what Towpath's rate divided by a peer's should be at least. */
@@ -17,6 +18,8 @@ const AIMS = {
 };
 const AIM_CLIENTS = 64;
 const MOST_CLIENTS_AIM = 0.9;
+/** So that there are some thousand lives, whatever else the machine does. */
+const COUNTED_MS = 4000;
 const PERCENTILES = [1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9];
 
 export const lives = {
@@ -36,7 +39,10 @@ async function compareAll(server, options) {
       progress(`lives: batches of ${batch}, ${clients} clients`);
       // Compilers take tens of thousands of requests until they have done what they can.
       const warmMs = quick ? 1500 : clients === counts[0] ? 10_000 : 2000;
-      const sides = await compare(server, peers, { batch, clients, rounds, sliceMs: quick ? 500 : 1000, warmMs });
+      const sliceMs = quick ? 500 : 1000;
+      // Takes a quarter of a minute for each peer.
+      const isCounted = !quick && (clients === AIM_CLIENTS || counts.length === 1);
+      const sides = await compare(server, peers, { batch, clients, rounds, sliceMs, warmMs, isCounted, progress });
       tell(result, sides, batch, clients);
       rates.set(clients, median(sides[0].perSecond));
     }
@@ -59,7 +65,7 @@ async function openPeers(server, { alone, pgmqSql, progress }) {
   return peers;
 }
 
-async function compare(server, peers, { batch, clients: count, rounds, sliceMs, warmMs }) {
+async function compare(server, peers, { batch, clients: count, rounds, sliceMs, warmMs, isCounted, progress }) {
   const sides = [];
   for (const peer of peers) {
     const clients = await peer.clients(count, `batches-of-${batch}-by-${count}`, BYTES);
@@ -67,6 +73,16 @@ async function compare(server, peers, { batch, clients: count, rounds, sliceMs, 
   }
   for (const { clients } of sides) await runSlice(clients, batch, warmMs);
   for (let round = 0; round < rounds; round += 1) for (const side of sides) await slice(server, side, batch, sliceMs);
+  if (isCounted) {
+    progress(`lives: what batches of ${batch} write`);
+    const runs = sides.map(
+      ({ clients }) =>
+        async () =>
+          (await runSlice(clients, batch, COUNTED_MS)).lives,
+    );
+    const cells = await countWrites(server.superuserUrl, runs);
+    for (const [index, side] of sides.entries()) side.writes = cells[index];
+  }
   for (const { clients } of sides) for (const client of clients) client.close();
   return sides;
 }
@@ -103,10 +119,11 @@ function tell(result, sides, batch, clients) {
       ms(50),
       ms(99),
       `${per(side.own)} + ${per(side.server)} + ${per(side.client)}`,
+      ...(side.writes ?? []),
     ];
   });
   result.tables.push({
-    title: `batches of ${batch}, ${clients} clients`,
+    title: `batches of ${batch}, ${clients} clients${towpath.writes === undefined ? '' : '; WAL and what follows it: per life'}`,
     columns: [
       '',
       'lives/s',
@@ -115,6 +132,7 @@ function tell(result, sides, batch, clients) {
       'p50 ms',
       'p99 ms',
       'µs of processors per life: own + database + client',
+      ...(towpath.writes === undefined ? [] : WRITE_COLUMNS),
     ],
     rows,
   });

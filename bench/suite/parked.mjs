@@ -13,8 +13,9 @@ const POLL_SECONDS = 30;
 const OPENING_MS = 10_000;
 /** The last ones are parked so long after they were sent. */
 const ARRIVING_MS = 8000;
-/** After its start a pod has something to do for a while. */
-const SETTLING_MS = 10_000;
+/** After its start a pod has something to do for a while, and autovacuum with what the migrations have left. */
+const SETTLING_MS = 45_000;
+const QUICK_SETTLING_MS = 15_000;
 
 export const parked = {
   name: 'parked',
@@ -49,7 +50,7 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
     };
   };
   progress('parked: a pod with nothing to do');
-  await new Promise((resolve) => setTimeout(resolve, quick ? SETTLING_MS / 2 : SETTLING_MS));
+  await new Promise((resolve) => setTimeout(resolve, quick ? QUICK_SETTLING_MS : SETTLING_MS));
   const idle = await during(quick ? 10_000 : 30_000);
 
   const { apiKey, compartmentId } = pod.credentials;

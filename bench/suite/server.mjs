@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../../dist/embedded-postgres/embedded-postgres.js';
 
-/** Runs `act` with `{ databaseUrl, dataDirectory, processId, folder }`, and whatever it opened by `open`, which is closed in any case. */
+/** Runs `act` with `{ databaseUrl, superuserUrl, dataDirectory, processId, folder }`, both URLs of the same database, and whatever it opened by `open`, which is closed in any case. */
 export async function withServer(act) {
   const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
   const server = await startEmbeddedPostgres({
@@ -15,6 +15,7 @@ export async function withServer(act) {
   try {
     return await act({
       databaseUrl: server.url,
+      superuserUrl: Object.assign(new URL(server.superuserUrl), { pathname: new URL(server.url).pathname }).href,
       dataDirectory: path.join(folder, 'pod'),
       processId: server.processId,
       folder,

@@ -57,8 +57,8 @@ describe('the embedded server', () => {
     const dataDirectory = workspace.folder();
     const server = await workspace.start({ dataDirectory, settings: {} });
     const settings = `select current_setting('listen_addresses'), current_setting('unix_socket_directories'),
-                             current_setting('fsync'), current_setting('synchronous_commit')`;
-    expect(await query(server.superuserUrl, settings)).toEqual([['127.0.0.1', '', 'on', 'on']]);
+                             current_setting('fsync'), current_setting('synchronous_commit'), current_setting('autovacuum_naptime')`;
+    expect(await query(server.superuserUrl, settings)).toEqual([['127.0.0.1', '', 'on', 'on', '15s']]);
     await expect(query(server.url.replace(/:[^:@]*@/, ':wrong@'), 'select 1')).rejects.toThrow(/password/);
     expect(statSync(join(dataDirectory, 'postgres.json')).mode & 0o777).toBe(0o600);
     expect(readdirSync(dataDirectory).filter((name) => /new-|probe-|draft/.test(name))).toEqual([]);

@@ -213,8 +213,7 @@ create table towpath.lease (
   holder text not null,
   expires_at timestamp with time zone not null,
   constraint lease_pkey PRIMARY KEY (name)
-)
-with (fillfactor=50);
+);
 
 comment on table towpath.lease is 'Who does the maintenance at the moment. It only saves work: nothing depends on there being one holder.';
 
@@ -244,7 +243,11 @@ create table towpath.message (
   constraint delivery_count_is_not_negative CHECK ((delivery_count >= 0)),
   constraint size_in_bytes_is_not_negative CHECK ((size_in_bytes >= 0))
 )
-with (fillfactor=85, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
+with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000, fillfactor=70);
+
+alter table towpath.message alter column properties set statistics 0;
+alter table towpath.message alter column body set statistics 0;
+alter table towpath.message alter column delivery_history set statistics 0;
 
 comment on table towpath.message is 'One row per message and consumer group. Visible: visible_after has passed; in flight: delivered and visible_after lies ahead; dead letter: dead_letter; gone: deleted, or expire_after has passed.';
 comment on column towpath.message.receipt_number is 'Grows with every delivery, release, dead-lettering and redrive. A receipt is (id, receipt_number).';
@@ -299,7 +302,7 @@ create table towpath.message_total (
   size_in_bytes bigint not null,
   constraint message_total_pkey PRIMARY KEY (queue_id, consumer_group_id, dead_letter, channel_id)
 )
-with (fillfactor=70);
+with (fillfactor=50);
 
 comment on table towpath.message_total is 'How many messages there are, without the changes that are still in message_delta.';
 
@@ -319,8 +322,7 @@ create table towpath.pod (
   started_at timestamp with time zone not null,
   seen_at timestamp with time zone not null,
   constraint pod_pkey PRIMARY KEY (id)
-)
-with (fillfactor=50);
+);
 
 comment on table towpath.pod is 'The pods that run. Each says every few seconds that it lives; record_heartbeat forgets those that no longer do. A rate limit is shared out among them.';
 comment on column towpath.pod.id is 'Drawn by the pod when it starts: a pod that is started again is another one.';
@@ -499,7 +501,7 @@ create table towpath.stomp_session_chunk (
   constraint stomp_session_chunk_pkey PRIMARY KEY (pod_id, chunk_no),
   constraint stomp_session_chunk_is_of_a_pod FOREIGN KEY (pod_id) REFERENCES towpath.pod(id) ON DELETE CASCADE
 )
-with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=500);
+with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=500, toast.autovacuum_vacuum_scale_factor=0, toast.autovacuum_vacuum_threshold=5000);
 
 comment on table towpath.stomp_session_chunk is 'What pods have reported of their STOMP sessions, up to a hundred sessions of a tenancy per row. Read the views stomp_sessions and stomp_subscriptions.';
 comment on column towpath.stomp_session_chunk.chunk_no is 'Drawn by the pod.';
