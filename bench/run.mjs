@@ -2,7 +2,7 @@
 // with plots. Everything durable, on this machine, on servers of its own; ends by itself, and leaves nothing but the results.
 //
 //   npm run bench                      everything; about an hour and a half
-//   npm run bench -- --quick           everything, small; six to seven minutes, to see that it works and where the figures lie
+//   npm run bench -- --quick           everything, small; three minutes, to see that it works and where the figures lie
 //   npm run bench -- --only lives,delivery     some: lives, delivery, backlog, snapshot, parked, pods, stomp
 //   … --pgmq pgmq.sql                  with pgmq, from its SQL file (pgmq-extension/sql/pgmq.sql of its repository)
 //   … --clients 64 --batches 1         of lives: only these; with BENCH_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=/tmp/profiles' and --alone for a profile
