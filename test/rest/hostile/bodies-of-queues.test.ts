@@ -1,0 +1,3 @@
+import { describeBodies } from './bodies.js';
+
+describeBodies('queues');
