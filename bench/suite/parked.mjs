@@ -67,11 +67,16 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
   const clients = [];
   const began = performance.now();
   let ended = 0;
+  const firstEnd = Promise.withResolvers();
+  const countEnd = () => {
+    ended += 1;
+    firstEnd.resolve();
+  };
   for (let n = 0; n < polls; n += 1) {
     const client = open();
     clients.push(client);
     const target = `${API}/queues/${queues[n % QUEUES]}/messages?timeoutInSeconds=${POLL_SECONDS}`;
-    void pollUntilClosed(client, target, () => (ended += 1));
+    void pollUntilClosed(client, target, countEnd);
     if (n % 100 === 0) await new Promise((resolve) => setTimeout(resolve, OPENING_MS / 2 / (polls / 100)));
   }
   const openedMs = performance.now() - began;
@@ -93,7 +98,8 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
   // A quick run has no time to see them end.
   if (!quick) {
     progress(`parked: ${polls} long polls that end and are sent again`);
-    while (ended === 0) await new Promise((resolve) => setTimeout(resolve, 100));
+    await firstEnd.promise;
+    ended = 0;
     const turnover = await during(POLL_SECONDS * 1000);
     rows.push([
       `the same, when they end: ${(ended / POLL_SECONDS).toFixed(0)} ended and came again per second`,
