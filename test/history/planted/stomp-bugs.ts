@@ -37,7 +37,8 @@ export const STOMP_BUGS: readonly PlantedBug[] = [
   {
     name: 'release-of-others',
     what: 'a release that takes what others hold by now',
-    breaks: [PROPERTIES.holder],
+    // Whoever has it is refused, or a third one has it too, whichever comes first.
+    breaks: [PROPERTIES.holder, PROPERTIES.live],
     plant: (site) => rewrite(site, 'give_back_messages', [/and m\.receipt_number = v_entry\.receipt_number/, ''], LATE),
   },
 ];
