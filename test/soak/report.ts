@@ -34,6 +34,8 @@ export interface FaultRow {
   readonly note: string | null;
 }
 
+/** Asked at the begin: somebody may commit while it runs. */
+const COMMIT = commit();
 /** So many of one property are told in words. */
 const TOLD = 5;
 
@@ -50,7 +52,7 @@ export function reportOf(result: SoakResult, options: SoakOptions, plant: SoakPl
     options: asked,
     plant: plant === null ? null : `${plant.name}: ${plant.what}`,
     machine: `${type()} ${process.arch}, ${cpus().length} processors, ${Math.round(totalmem() / 2 ** 30)} GiB of memory`,
-    versions: `Towpath ${commit()}, Node ${process.versions.node}, PostgreSQL ${result.serverVersion}`,
+    versions: `Towpath ${COMMIT}, Node ${process.versions.node}, PostgreSQL ${result.serverVersion}`,
     faults: inflicted.map(({ beganAt, healedAt, recoveredAt, silentMs, ...each }) => ({
       ...each,
       beganAfter: after(beganAt),
