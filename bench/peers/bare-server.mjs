@@ -64,12 +64,14 @@ const put = merger(async (requests) => {
 const get = merger(async (limits) => {
   const { rows } = await pool.query({
     name: 'get',
-    text: `update bare_message m
-           set visible_after = now() + interval '300 seconds', delivery_count = m.delivery_count + 1
-           from (
+    // Materialized: a plan that ran the subquery again would claim more than was asked for, and nobody be given it.
+    text: `with found as materialized (
              select id from bare_message
              where visible_after <= now() order by visible_after limit $1 for update skip locked
-           ) found
+           )
+           update bare_message m
+           set visible_after = now() + interval '300 seconds', delivery_count = m.delivery_count + 1
+           from found
            where m.id = found.id
            returning m.id, m.content, m.delivery_count`,
     values: [limits.reduce((sum, limit) => sum + limit, 0)],

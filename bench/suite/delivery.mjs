@@ -22,7 +22,7 @@ export const delivery = {
 };
 
 async function measure(server, { quick, rate = USUAL_RATE, progress }) {
-  const seconds = quick ? 8 : 60;
+  const seconds = quick ? 6 : 60;
   progress(`delivery: ${seconds} s`);
   const flushed = await flushAtRate(server.folder, rate);
   const pods = [await server.open(startPodProcess(server)), await server.open(startPodProcess(server))];

@@ -38,7 +38,7 @@ async function compareAll(server, options) {
     for (const clients of counts) {
       progress(`lives: batches of ${batch}, ${clients} clients`);
       // Compilers take tens of thousands of requests until they have done what they can.
-      const warmMs = quick ? 1500 : clients === counts[0] ? 10_000 : 2000;
+      const warmMs = quick ? 1000 : clients === counts[0] ? 10_000 : 2000;
       const sliceMs = quick ? 500 : 1000;
       // Takes a quarter of a minute for each peer.
       const isCounted = !quick && (clients === AIM_CLIENTS || counts.length === 1);

@@ -15,7 +15,7 @@ const OPENING_MS = 10_000;
 const ARRIVING_MS = 8000;
 /** After its start a pod has something to do for a while, and autovacuum with what the migrations have left. */
 const SETTLING_MS = 45_000;
-const QUICK_SETTLING_MS = 15_000;
+const QUICK_SETTLING_MS = 10_000;
 
 export const parked = {
   name: 'parked',
@@ -51,7 +51,7 @@ async function measure(server, { quick, polls = quick ? 2000 : 10_000, progress 
   };
   progress('parked: a pod with nothing to do');
   await new Promise((resolve) => setTimeout(resolve, quick ? QUICK_SETTLING_MS : SETTLING_MS));
-  const idle = await during(quick ? 10_000 : 30_000);
+  const idle = await during(quick ? 6000 : 30_000);
 
   const { apiKey, compartmentId } = pod.credentials;
   const open = () => openRawClient(pod.endpoint.port, { authorization: `Bearer ${apiKey}` });
