@@ -29,11 +29,19 @@ const nothing = () => 0;
 
 /** What, as the pod does it, and as it would be otherwise. */
 const PARTS = [
-  ['a sealed receipt', () => seal.seal(TokenKind.Receipt, payload), sealByObject],
-  ['the digest of an API key', () => digestOfApiKey(apiKey), () => hash('sha256', apiKey, 'buffer').toString('base64')],
-  ['the id of a request', newRequestId, () => randomUUID().replaceAll('-', '').toUpperCase()],
-  ['a time of the database', () => parseTimestamp(time), () => parsePg(time)],
-  ['to come back to a caller', () => within(thisLane(), nothing), () => AsyncLocalStorage.snapshot()(nothing)],
+  { what: 'a sealed receipt', ours: () => seal.seal(TokenKind.Receipt, payload), other: sealByObject },
+  {
+    what: 'the digest of an API key',
+    ours: () => digestOfApiKey(apiKey),
+    other: () => hash('sha256', apiKey, 'buffer').toString('base64'),
+  },
+  { what: 'the id of a request', ours: newRequestId, other: () => randomUUID().replaceAll('-', '').toUpperCase() },
+  { what: 'a time of the database', ours: () => parseTimestamp(time), other: () => parsePg(time) },
+  {
+    what: 'to come back to a caller',
+    ours: () => within(thisLane(), nothing),
+    other: () => AsyncLocalStorage.snapshot()(nothing),
+  },
 ];
 
 function nanoseconds(act) {
@@ -44,7 +52,7 @@ function nanoseconds(act) {
 
 say(`nanoseconds per call, the best of ${ROUNDS} rounds (${machine()})`);
 inLane(() => {
-  for (const [what, ours, other] of PARTS) {
+  for (const { what, ours, other } of PARTS) {
     let [best, bestOther] = [Infinity, Infinity];
     for (let round = 0; round < ROUNDS; round += 1) {
       best = Math.min(best, nanoseconds(ours));
