@@ -36,8 +36,9 @@ class Model {
     this.messages.push({ ...fresh, id, channel, size, hidden, since: this.tick() });
   }
 
-  /** What a get of one channel delivers, in three rounds at most. */
+  /** What a get of one channel delivers, in three rounds at most; what dies in them, dies at one time. */
   get(dead: boolean, channel: string, max: number, hide: boolean): Message[] {
+    const since = this.tick();
     const found: Message[] = [];
     const seen = new Set<Message>();
     for (let round = 0; round < 3 && found.length < max; round += 1) {
@@ -47,7 +48,7 @@ class Model {
         seen.add(message);
         if (!dead && this.limit !== null && message.count + 1 > this.limit) {
           message.limit = this.limit;
-          this.die(message);
+          this.die(message, since);
           died += 1;
           continue;
         }
@@ -88,10 +89,11 @@ class Model {
   }
 
   sweep(): void {
+    const since = this.tick();
     for (const message of this.messages) {
       if (message.dead || message.hidden || message.limit === null || message.count < message.limit) continue;
       if (this.isPurged(message)) continue;
-      if (this.limit !== null && message.count >= this.limit) this.die(message);
+      if (this.limit !== null && message.count >= this.limit) this.die(message, since);
       else message.limit = this.limit;
     }
   }
@@ -128,10 +130,9 @@ class Model {
     return this.purge !== null && this.purge.ids.has(id) && (this.purge.dead === null || this.purge.dead === dead);
   }
 
-  private die(message: Message): void {
-    message.dead = true;
+  private die(message: Message, since: number): void {
+    Object.assign(message, { dead: true, hidden: false, since });
     message.receipt += 1;
-    this.show(message);
   }
 
   private tick(): number {
