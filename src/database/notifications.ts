@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { EventEmitter } from 'node:events';
+import pg from 'pg';
 import pgListen from 'pg-listen';
 
 // pg-listen is CommonJS: under ESM its function is the default of the default.
@@ -7,6 +8,8 @@ const createSubscriber = pgListen.default;
 type Subscriber = ReturnType<typeof createSubscriber<Record<string, unknown>>>;
 
 const CHANNEL = 'towpath';
+/** Nobody listens there. */
+const PROBE_CHANNEL = 'towpath_probe';
 
 /** A connection can die without a sign, so it is asked so often whether it lives, and must answer in time. */
 const PROBE_EVERY_MS = 10_000;
@@ -25,15 +28,16 @@ interface NotificationEvents {
  * The one listening connection of this pod. A notification is a hint: lost, doubled or late ones cost latency only.
  * The connection comes back by itself, for as long as it takes.
  *
- * pg-listen makes, probes and reads the connection. It does not make it again: what it does after a loss gives up for
+ * pg-listen makes and reads the connection. It does not make it again: what it does after a loss gives up for
  * good when the first statement on the new connection fails, and hears only the first error of the old one, while a
- * second would end the process. So a lost subscriber is thrown away and a new one made.
+ * second would end the process. So a lost subscriber is thrown away and a new one made. Nor does it probe: its probe
+ * would be sent while a notification is under way, which pg does not allow.
  */
 @Injectable()
 export class Notifications {
   readonly events = new EventEmitter<NotificationEvents>();
   /** Null while there is none that listens. */
-  private subscriber: Subscriber | null = null;
+  private listening: Listening | null = null;
   /** Statements go one after another: pg does not want a second one on a connection before the first has ended. */
   private lastSend: Promise<unknown> = Promise.resolve();
   private readonly closed = Promise.withResolvers<void>();
@@ -43,6 +47,7 @@ export class Notifications {
   constructor(
     private readonly url: string,
     private readonly log: { warn(details: object, message: string): void },
+    private readonly probeEveryMs = PROBE_EVERY_MS,
   ) {}
 
   /** Throws where the first connection cannot be made; from then on it is kept. */
@@ -51,19 +56,12 @@ export class Notifications {
   }
 
   get isListening(): boolean {
-    return this.subscriber !== null;
+    return this.listening !== null;
   }
 
   /** Tells every listening pod, this one included. Fails silently: it is a hint. */
   async send(payload: object): Promise<void> {
-    // Without a connection it is lost. Who missed it looks again, or is told again, once this pod listens.
-    const send = this.lastSend.then(() => this.subscriber?.notify(CHANNEL, payload));
-    this.lastSend = send.catch(() => undefined);
-    try {
-      await send;
-    } catch (error) {
-      if (!this.isClosed) this.log.warn({ err: error }, 'a notification could not be sent');
-    }
+    await this.notify(CHANNEL, payload);
   }
 
   async close(): Promise<void> {
@@ -79,10 +77,12 @@ export class Notifications {
     for (let attempt = 0; !this.isClosed; attempt += 1) {
       if (listening !== null) {
         attempt = 0;
-        this.subscriber = listening.subscriber;
+        this.listening = listening;
         this.events.emit('listening');
+        const probing = setInterval(() => void this.notify(PROBE_CHANNEL, {}), this.probeEveryMs);
         await Promise.race([listening.lost, this.closed.promise]);
-        this.subscriber = null;
+        clearInterval(probing);
+        this.listening = null;
         const closed = close(listening.subscriber);
         if (this.isClosed) return closed;
         this.log.warn({}, 'the listening connection is gone; connecting again');
@@ -91,6 +91,27 @@ export class Notifications {
       if (listening === null) await this.pause(Math.min(FIRST_RETRY_MS * 2 ** attempt, LAST_RETRY_MS));
     }
     if (listening !== null) await close(listening.subscriber);
+  }
+
+  private async notify(channel: string, payload: object): Promise<void> {
+    const notify = this.lastSend.then(() => this.notifyOn(this.listening, channel, payload));
+    this.lastSend = notify.catch(() => undefined);
+    try {
+      await notify;
+    } catch (error) {
+      if (!this.isClosed) this.log.warn({ err: error }, 'a notification could not be sent');
+    }
+  }
+
+  /** Without a connection it is lost. Who missed it looks again, or is told again, once this pod listens. */
+  private async notifyOn(listening: Listening | null, channel: string, payload: object): Promise<void> {
+    try {
+      await listening?.subscriber.notify(channel, payload);
+    } catch (error) {
+      // What the server refuses, it has answered.
+      if (!(error instanceof pg.DatabaseError)) listening?.lose();
+      throw error;
+    }
   }
 
   private async listen(): Promise<Listening> {
@@ -103,15 +124,15 @@ export class Notifications {
         query_timeout: ANSWER_MS,
       },
       // One attempt is none: see above.
-      { retryLimit: 1, paranoidChecking: PROBE_EVERY_MS, parse: parseOrNull },
+      { retryLimit: 1, paranoidChecking: false, parse: parseOrNull },
     );
-    const { promise: lost, resolve } = Promise.withResolvers<void>();
-    subscriber.events.on('error', () => resolve());
+    const { promise: lost, resolve: lose } = Promise.withResolvers<void>();
+    subscriber.events.on('error', () => lose());
     subscriber.notifications.on(CHANNEL, (payload) => this.events.emit('message', payload));
     try {
       await subscriber.connect();
       await subscriber.listenTo(CHANNEL);
-      return { subscriber, lost };
+      return { subscriber, lost, lose };
     } catch (error) {
       await close(subscriber);
       throw error;
@@ -130,6 +151,7 @@ interface Listening {
   readonly subscriber: Subscriber;
   /** Fulfilled when the connection is gone. */
   readonly lost: Promise<void>;
+  readonly lose: () => void;
 }
 
 /** Anybody with the password may notify: what is no JSON is not for us. */

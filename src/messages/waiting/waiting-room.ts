@@ -38,7 +38,8 @@ const FIRST_RETRY_MS = 20;
 const LAST_RETRY_MS = 1000;
 /**
  * Where a claim has found something there may be more: then twice as many are served at once, so that their claims are
- * merged. From one on again where one has found nothing, so that one message wakes one waiter.
+ * merged. From one on again where one has found nothing, so that one message wakes one waiter. A hint that comes while
+ * claims are under way has one more claimed for, since what it tells of need not wait for the commits of the others.
  */
 const MOST_AT_ONCE = 32;
 /**
@@ -58,6 +59,8 @@ const MARGIN_MS = 1;
 export class WaitingRoom<Request, Found> {
   private readonly line: Waiter<Request, Found>[] = [];
   private readonly serving = new Set<Waiter<Request, Found>>();
+  /** Whom the claims under way are for, and what comes of them: true where one finds something. None while the loop sleeps. */
+  private round: { readonly waiter: Waiter<Request, Found>; readonly hasFound: Promise<boolean> }[] = [];
   private atOnce = 1;
   private lookAgain = false;
   /** When the earliest hinted message is visible, on the monotonic clock. */
@@ -122,8 +125,18 @@ export class WaitingRoom<Request, Found> {
   }
 
   private look(): void {
+    if (this.claimBeside()) return;
     this.lookAgain = true;
     this.wake();
+  }
+
+  /** One more claim beside those under way; false where there are none, or nobody to claim for. It sees what was hinted. */
+  private claimBeside(): boolean {
+    if (this.round.length === 0 || this.round.length >= MOST_AT_ONCE) return false;
+    const next = this.line.find((waiter) => !this.serving.has(waiter));
+    if (next === undefined) return false;
+    this.round.push({ waiter: next, hasFound: this.serveOne(next) });
+    return true;
   }
 
   private leave(waiter: Waiter<Request, Found>): void {
@@ -148,11 +161,17 @@ export class WaitingRoom<Request, Found> {
       this.lookAgain = false;
       this.hintedAt = Infinity;
       this.lookedAt = performance.now();
-      const first = this.line.slice(0, this.atOnce);
-      const haveFound = await Promise.all(first.map((waiter) => this.serveOne(waiter)));
-      this.atOnce = haveFound.every(Boolean) ? Math.min(first.length * 2, MOST_AT_ONCE) : 1;
+      for (const waiter of this.line.slice(0, this.atOnce)) {
+        this.round.push({ waiter, hasFound: this.serveOne(waiter) });
+      }
+      let found = 0;
+      // It may grow meanwhile.
+      for (const { hasFound } of this.round) if (await hasFound) found += 1;
+      const { round } = this;
+      this.round = [];
+      this.atOnce = found === round.length ? Math.min(found * 2, MOST_AT_ONCE) : 1;
       // Nobody has found anything, and nobody has left, who would have the next one looked for.
-      if (!haveFound.some(Boolean) && first.every(({ isDone }) => !isDone)) await this.sleepOrFail();
+      if (found === 0 && round.every(({ waiter }) => !waiter.isDone)) await this.sleepOrFail();
     }
     this.isRunning = false;
     this.tasks.closed();
