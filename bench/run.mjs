@@ -12,8 +12,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import pg from 'pg';
+import { readOptions } from './options.mjs';
 import { backlog } from './suite/backlog.mjs';
 import { delivery } from './suite/delivery.mjs';
 import { lives } from './suite/lives.mjs';
@@ -28,30 +28,20 @@ import { machine, say } from './support.mjs';
 
 const SCENARIOS = [lives, delivery, parked, pods, stomp, backlog, snapshot];
 
-const text = { type: 'string' };
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    alone: { type: 'boolean', default: false },
-    only: text,
-    pgmq: text,
-    rounds: text,
-    minutes: text,
-    polls: text,
-    rate: text,
-    clients: text,
-    batches: text,
-    out: { type: 'string', default: path.join(import.meta.dirname, 'results') },
-  },
+const options = readOptions(import.meta.filename, {
+  quick: 'flag',
+  alone: 'flag',
+  only: SCENARIOS.map(({ name }) => name),
+  pgmq: 'file',
+  rounds: 'number',
+  minutes: 'number',
+  polls: 'number',
+  rate: 'number',
+  clients: 'numbers',
+  batches: 'numbers',
+  out: 'text',
 });
-const number = (value) => (value === undefined ? undefined : Number(value));
-const wanted = options.only?.split(',') ?? SCENARIOS.map(({ name }) => name);
-for (const name of wanted) {
-  if (SCENARIOS.every((scenario) => scenario.name !== name)) {
-    say(`there is no ${name}; there are ${SCENARIOS.map((scenario) => scenario.name).join(', ')}`);
-    process.exit(2);
-  }
-}
+const folder = options.out ?? path.join(import.meta.dirname, 'results');
 
 const version = await withServer(async ({ databaseUrl }) => {
   const client = new pg.Client({ connectionString: databaseUrl });
@@ -69,30 +59,24 @@ const report = {
   ],
   scenarios: [],
 };
+const file = path.join(folder, report.startedAt.slice(0, 19).replaceAll(':', '-'));
+await mkdir(folder, { recursive: true });
 say(report.conditions.join('\n'));
-for (const { name, title, run } of SCENARIOS.filter((scenario) => wanted.includes(scenario.name))) {
+for (const { name, title, run } of SCENARIOS.filter((scenario) => options.only.includes(scenario.name))) {
   const result = await run({
-    quick: options.quick,
-    alone: options.alone,
+    ...options,
     pgmqSql: options.pgmq,
-    rounds: number(options.rounds),
-    minutes: number(options.minutes),
-    polls: number(options.polls),
-    rate: number(options.rate),
-    clients: options.clients?.split(',').map(Number),
-    batches: options.batches?.split(',').map(Number),
     progress,
   });
   progress('');
   const scenario = { name, title, machine: machine(), ...result };
   report.scenarios.push(scenario);
   say(textOf(scenario));
+  report.endedAt = new Date().toISOString();
+  // After each, so that what was measured is there whatever becomes of the rest.
+  await writeFile(`${file}.json`, `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(`${file}.html`, pageOf(report));
 }
-report.endedAt = new Date().toISOString();
-await mkdir(options.out, { recursive: true });
-const file = path.join(options.out, report.startedAt.slice(0, 19).replaceAll(':', '-'));
-await writeFile(`${file}.json`, `${JSON.stringify(report, null, 2)}\n`);
-await writeFile(`${file}.html`, pageOf(report));
 say(`${file}.json and .html`);
 const missed = report.scenarios.flatMap(({ ratios }) => ratios.filter((each) => !isReached(each)));
 if (missed.length > 0) say(`${missed.length} aims are not reached: ${missed.map(({ what }) => what).join('; ')}`);

@@ -15,33 +15,34 @@ import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { build } from 'hdr-histogram-js';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { timesByFile } from './cpu-profile.mjs';
+import { readOptions } from './options.mjs';
 import { bearer, send, startPodProcess } from './pod-process.mjs';
 import { Consumer, StompClient } from './stomp-client.mjs';
 import { machine, median, say } from './support.mjs';
 import { memoryOf, TELLS_MEMORY } from './tell-memory.mjs';
 
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    subscribed: { type: 'boolean', default: false },
-    profile: { type: 'boolean', default: false },
-    idle: { type: 'string' },
-    rounds: { type: 'string' },
-    seconds: { type: 'string' },
-    busy: { type: 'string', default: '100' },
-    rate: { type: 'string', default: '200' },
-    /** Of the processes that this one starts: which connections are theirs. */
-    role: { type: 'string' },
-  },
+const options = readOptions(import.meta.filename, {
+  quick: 'flag',
+  subscribed: 'flag',
+  profile: 'flag',
+  idle: 'number',
+  rounds: 'number',
+  seconds: 'number',
+  busy: 'number',
+  rate: 'number',
+  /** Of the processes that this one starts: which connections are theirs. */
+  role: 'text',
 });
-const IDLE = Number(options.idle ?? (options.quick ? 1000 : 5000));
-const ROUNDS = Number(options.rounds ?? (options.quick ? 1 : 4));
-const SECONDS = Number(options.seconds ?? (options.quick ? 3 : 8));
-const [BUSY, RATE] = [Number(options.busy), Number(options.rate)];
+const {
+  quick,
+  idle: IDLE = quick ? 1000 : 5000,
+  rounds: ROUNDS = quick ? 1 : 4,
+  seconds: SECONDS = quick ? 3 : 8,
+} = options;
+const { busy: BUSY = 100, rate: RATE = 200 } = options;
 const HEART_BEAT_MS = 10_000;
 /** So many are opened at once: more overflow the queue of those not yet accepted. */
 const AT_ONCE = 50;

@@ -18,43 +18,34 @@ import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { timesByFile } from './cpu-profile.mjs';
+import { readOptions } from './options.mjs';
 import { bearer, send, startPodProcess } from './pod-process.mjs';
 import { processorMsOf, serverProcessorMs } from './processor-time.mjs';
 import { StompClient } from './stomp-client.mjs';
 import { machine, median, say } from './support.mjs';
 
-const text = (value) => ({ type: 'string', default: value });
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    profile: { type: 'boolean', default: false },
-    rounds: { type: 'string' },
-    seconds: { type: 'string' },
-    producers: text('8'),
-    consumers: text('8'),
-    bytes: text('200'),
-    windows: text('1,50'),
-    prefetch: text('50'),
-    only: text('towpath,classic,quorum'),
-    fsync: text('on'),
-    json: { type: 'string' },
-  },
+const options = readOptions(import.meta.filename, {
+  quick: 'flag',
+  profile: 'flag',
+  rounds: 'number',
+  seconds: 'number',
+  producers: 'number',
+  consumers: 'number',
+  bytes: 'number',
+  windows: 'numbers',
+  prefetch: 'number',
+  only: ['towpath', 'classic', 'quorum'],
+  fsync: 'text',
+  json: 'text',
 });
-const ROUNDS = Number(options.rounds ?? (options.quick ? 2 : 5));
-const SLICE_MS = Number(options.seconds ?? (options.quick ? 1 : 3)) * 1000;
-const [PRODUCERS, CONSUMERS, BYTES, PREFETCH] = [
-  options.producers,
-  options.consumers,
-  options.bytes,
-  options.prefetch,
-].map(Number);
-const FSYNC = String(options.fsync);
-const WINDOWS = options.windows.split(',').map(Number);
-const ONLY = options.profile ? ['towpath'] : options.only.split(',');
+const { rounds: ROUNDS = options.quick ? 2 : 5, seconds = options.quick ? 1 : 3 } = options;
+const SLICE_MS = seconds * 1000;
+const { producers: PRODUCERS = 8, consumers: CONSUMERS = 8, bytes: BYTES = 200, prefetch: PREFETCH = 50 } = options;
+const { fsync: FSYNC = 'on', windows: WINDOWS = [1, 50] } = options;
+const ONLY = options.profile ? ['towpath'] : options.only;
 
 const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
 const loads = { producers: startLoad(), consumers: startLoad() };

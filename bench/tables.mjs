@@ -6,7 +6,7 @@
 //   npm run bench:tables -- --only fillfactor,bodies      some: fillfactor, bodies, small, indexes, usage, vacuum, load, naptime
 //
 // What other work on the machine would change is not told, but for processor time, which it changes little.
-import { parseArgs } from 'node:util';
+import { readOptions } from './options.mjs';
 import { bodies } from './tables/bodies.mjs';
 import { fillfactor } from './tables/fillfactor.mjs';
 import { indexes } from './tables/indexes.mjs';
@@ -19,20 +19,12 @@ import { machine, say } from './support.mjs';
 
 const SECTIONS = [fillfactor, bodies, small, indexes, usage, vacuum, load, naptime];
 
-const { values: options } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, only: { type: 'string' } },
-});
-const wanted = options.only?.split(',') ?? SECTIONS.map(({ name }) => name);
-for (const name of wanted) {
-  if (SECTIONS.some((section) => section.name === name)) continue;
-  say(`there is no ${name}; there are ${SECTIONS.map((section) => section.name).join(', ')}`);
-  process.exit(2);
-}
+const options = readOptions(import.meta.filename, { quick: 'flag', only: SECTIONS.map(({ name }) => name) });
 const trials = await openTrials();
 try {
   const { rows } = await trials.main.query(`select current_setting('server_version') as version`);
   say(`PostgreSQL ${rows[0].version} embedded, fsync off, ${machine()}`);
-  for (const { name, run } of SECTIONS) if (wanted.includes(name)) await run(trials, options);
+  for (const { name, run } of SECTIONS) if (options.only.includes(name)) await run(trials, options);
   say(`\n${machine()}`);
 } finally {
   await trials.close();

@@ -4,7 +4,7 @@
 //   npm run bench:versions -- ../towpath-before            64 clients, one message at a time; a minute for each two
 //   … ../towpath-before --batch 20 --clients 64 --rounds 11 --bare        with the bare server as well
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { readOptions } from './options.mjs';
 import { openBareServer, openTowpath } from './peers/http.mjs';
 import { runSlice } from './peers/slice.mjs';
 import { serverProcessorMs } from './processor-time.mjs';
@@ -15,36 +15,37 @@ const BYTES = 200;
 const WARM_MS = 3000;
 const SLICE_MS = 800;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    batch: { type: 'string', default: '1' },
-    clients: { type: 'string', default: '64' },
-    rounds: { type: 'string', default: '11' },
-    bare: { type: 'boolean', default: false },
-  },
-});
-if (positionals.length === 0) {
+const {
+  folders,
+  batch = 1,
+  clients: clientCount = 64,
+  rounds = 11,
+  bare,
+} = readOptions(
+  import.meta.filename,
+  { batch: 'number', clients: 'number', rounds: 'number', bare: 'flag' },
+  { allowFolders: true },
+);
+if (folders.length === 0) {
   say(
     'which builds are to be compared with this one? Folders that have a dist: npm run bench:versions -- ../towpath-before',
   );
   process.exit(2);
 }
-const batch = Number(values.batch);
 
 await withServer(async (server) => {
   const open = (folder) => server.open(openTowpath({ ...server, script: path.resolve(folder, 'dist/main.js') }));
   const sides = [];
   const add = async (name, peer) => {
-    const clients = await peer.clients(Number(values.clients), `lives-of-${sides.length}`, BYTES);
+    const clients = await peer.clients(clientCount, `lives-of-${sides.length}`, BYTES);
     sides.push({ name, peer, clients, perSecond: [], lives: 0, own: 0, database: 0 });
   };
   // The newest migrations first: those of the others are among them.
   await add('this build', await open(path.join(import.meta.dirname, '..')));
-  for (const folder of positionals) await add(folder, await open(folder));
-  if (values.bare) await add('bare server', await server.open(openBareServer(server)));
+  for (const folder of folders) await add(folder, await open(folder));
+  if (bare) await add('bare server', await server.open(openBareServer(server)));
   for (const { clients } of sides) await runSlice(clients, batch, WARM_MS);
-  for (let round = 0; round < Number(values.rounds); round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     for (const side of sides) {
       const own = side.peer.cpuMs();
       const database = serverProcessorMs(server.processId);
@@ -56,7 +57,7 @@ await withServer(async (server) => {
     }
   }
   const [first] = sides;
-  say(`lives of messages, batches of ${batch}, ${values.clients} clients, ${values.rounds} slices (${machine()})`);
+  say(`lives of messages, batches of ${batch}, ${clientCount} clients, ${rounds} slices (${machine()})`);
   for (const { name, clients, perSecond, lives, own, database } of sides) {
     const ratios = first.perSecond.map((rate, index) => rate / perSecond[index]);
     const per = (ms) => ((ms / lives) * 1000).toFixed(0);
