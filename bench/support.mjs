@@ -1,4 +1,5 @@
 // What the benchmarks share: a database of their own, figures, and the line that says under which conditions they were taken.
+import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -17,10 +18,28 @@ export const median = (numbers) => percentile(numbers, 0.5);
 export const figures = (numbers) =>
   `median ${median(numbers).toFixed(3)} ms, p99 ${percentile(numbers, 0.99).toFixed(3)} ms`;
 
-/** Node, processors and load, as every benchmark prints them. */
+/** Node, processors and load, as every benchmark prints them; and what the host of a virtual machine gave to others since this was last asked. */
 export function machine() {
   const load = loadavg().map((figure) => figure.toFixed(1));
-  return `Node ${process.version}, ${availableParallelism()} x ${cpus()[0]?.model ?? 'unknown'}, load ${load.join(' ')}`;
+  return `Node ${process.version}, ${availableParallelism()} x ${cpus()[0]?.model ?? 'unknown'}, load ${load.join(' ')}${stolen()}`;
+}
+
+let ticksBefore = processorTicks();
+
+/** The share of the processors' time that the host gave to others, where the kernel tells it (Linux). */
+function stolen() {
+  const ticks = processorTicks();
+  const all = ticks.all - ticksBefore.all;
+  const share = (100 * (ticks.stolen - ticksBefore.stolen)) / all;
+  ticksBefore = ticks;
+  return all > 0 ? `, ${share.toFixed(0)} % of their time taken by other machines` : '';
+}
+
+function processorTicks() {
+  if (process.platform !== 'linux') return { all: 0, stolen: 0 };
+  // cpu  user nice system idle iowait irq softirq steal …
+  const ticks = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].split(/ +/).slice(1, 9).map(Number);
+  return { all: ticks.reduce((sum, each) => sum + each, 0), stolen: ticks[7] };
 }
 
 /**
