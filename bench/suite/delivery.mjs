@@ -3,6 +3,7 @@
 import { mkdtemp, open as openFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { build } from 'hdr-histogram-js';
+import pg from 'pg';
 import { API, startPodProcess } from '../pod-process.mjs';
 import { openRawClient } from '../raw-client.mjs';
 import { withServer } from './server.mjs';
@@ -11,7 +12,8 @@ const USUAL_RATE = 200;
 const POLLS = 8;
 const PUTTERS = 64;
 const WARM_SECONDS = 3;
-const FLUSHES = 500;
+/** Of what is timed by itself. */
+const TIMES = 500;
 const FLUSH_BLOCKS = 100;
 const PERCENTILES = [1, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99];
 
@@ -24,11 +26,14 @@ export const delivery = {
 async function measure(server, { quick, rate = USUAL_RATE, progress }) {
   const seconds = quick ? 6 : 60;
   progress(`delivery: ${seconds} s`);
-  const flushed = await flushAtRate(server.folder, rate);
+  const pauseMs = 1000 / rate;
+  const flushed = await flushes(server.folder, pauseMs);
+  const statements = await emptyStatements(server.databaseUrl, pauseMs);
   const pods = [await server.open(startPodProcess(server)), await server.open(startPodProcess(server))];
   const { apiKey, compartmentId } = pods[0].credentials;
   const open = (pod) => openRawClient(pod.endpoint.port, { authorization: `Bearer ${apiKey}` });
   const main = open(pods[0]);
+  const probes = [await timesOf(() => main('GET', '/livez'), 0), await timesOf(() => main('GET', '/livez'), pauseMs)];
   await main('POST', `${API}/queues`, JSON.stringify({ displayName: 'delivery', compartmentId }));
   const { items } = await main('GET', `${API}/queues?compartmentId=${compartmentId}&displayName=delivery`);
   const target = `${API}/queues/${items[0].id}/messages`;
@@ -109,6 +114,10 @@ async function measure(server, { quick, rate = USUAL_RATE, progress }) {
         columns: ['', 'p50', 'p99', 'p99.9', 'most'],
         rows: [
           row('8 KiB written and flushed, nothing else', flushed),
+          row('a statement that does nothing, in a row', statements[0]),
+          row('… at the rate', statements[1]),
+          row('a request that does nothing (/livez), in a row', probes[0]),
+          row('… at the rate', probes[1]),
           row('put confirmed', confirmed),
           row('delivered', delivered),
         ],
@@ -139,20 +148,37 @@ async function measure(server, { quick, rate = USUAL_RATE, progress }) {
 }
 
 /** What the disk alone takes, at this rate: a delivery needs two commits, one after another. Disks are slower after a pause than in a row. */
-async function flushAtRate(folder, rate) {
-  const histogram = build();
+async function flushes(folder, pauseMs) {
   const directory = await mkdtemp(path.join(folder, 'flush-'));
   const file = await openFile(path.join(directory, 'file'), 'w');
   const block = Buffer.alloc(8192);
-  for (let n = 0; n < FLUSHES; n += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 1000 / rate));
-    const start = performance.now();
+  const histogram = await timesOf(async (n) => {
     await file.write(block, 0, block.length, (n % FLUSH_BLOCKS) * block.length);
     await file.datasync();
-    histogram.recordValue(Math.max(1, Math.round((performance.now() - start) * 1000)));
-  }
+  }, pauseMs);
   await file.close();
   await rm(directory, { recursive: true });
+  return histogram;
+}
+
+/** A round trip to the server, in a row and at this rate. So are processors: whoever has slept wakes slowly, and a delivery wakes six processes in turn. */
+async function emptyStatements(connectionString, pauseMs) {
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  const statement = () => client.query({ name: 'nothing', text: 'select 1' });
+  const histograms = [await timesOf(statement, 0), await timesOf(statement, pauseMs)];
+  await client.end();
+  return histograms;
+}
+
+async function timesOf(act, pauseMs) {
+  const histogram = build();
+  for (let n = 0; n < TIMES; n += 1) {
+    if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    const start = performance.now();
+    await act(n);
+    histogram.recordValue(Math.max(1, Math.round((performance.now() - start) * 1000)));
+  }
   return histogram;
 }
 
