@@ -239,7 +239,7 @@ create table towpath.message (
   delivery_history jsonb,
   dead_letter_reason text,
   constraint message_pkey PRIMARY KEY (queue_id, consumer_group_id, id),
-  constraint channel_id_has_up_to_64_characters CHECK ((channel_id ~ '^[A-Za-z0-9._-]{0,64}$'::text)),
+  constraint channel_id_has_up_to_64_characters CHECK (((channel_id = ''::text) OR (channel_id ~ '^[A-Za-z0-9._-]{1,64}$'::text))),
   constraint delivery_count_is_not_negative CHECK ((delivery_count >= 0)),
   constraint size_in_bytes_is_not_negative CHECK ((size_in_bytes >= 0))
 )
