@@ -7,14 +7,13 @@
 //   BENCH_SECONDS=60 BENCH_CONNECTIONS=64 …
 //   BENCH_FSYNC=off …                commits that wait for no disk, so that the pod is what limits
 import { createHash, createPrivateKey, sign } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { Agent, createServer } from 'node:http';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { API, bearer, send, startPodProcess } from './pod-process.mjs';
-import { machine, percentile, say } from './support.mjs';
+import { machine, makeFolder, percentile, say } from './support.mjs';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 20);
 const CONNECTIONS = Number(process.env.BENCH_CONNECTIONS ?? 16);
@@ -30,9 +29,9 @@ const rate = ({ ms, latencies }) => (latencies.length / ms) * 1000;
 const perPut = ({ cpu, latencies }) => cpu / latencies.length;
 
 const issuer = await startIssuer();
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
 // A folder of its own: in a closed one the server, which has another user, would put its data elsewhere.
-const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const dataDirectory = await makeFolder();
 const server = await startEmbeddedPostgres({ dataDirectory, settings: { fsync: FSYNC, max_wal_size: '8GB' } });
 const pod = await startPodProcess({
   databaseUrl: server.url,

@@ -6,14 +6,14 @@
 //   BENCH_CLIENTS=1,16 BENCH_ROUNDS=9 BENCH_SLICE_MS=2000 BENCH_BYTES=2000 BENCH_BATCH=20 …
 //
 // How much it is depends on the disk: on how long it takes to make a commit durable, which is told first.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { loadavg, tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
+import { loadavg } from 'node:os';
 import path from 'node:path';
 import { Database } from '../dist/database/database.js';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { openTowpath } from './peers/http.mjs';
 import { runSlice } from './peers/slice.mjs';
-import { figures, machine, median, percentile, say } from './support.mjs';
+import { figures, machine, makeFolder, median, percentile, say } from './support.mjs';
 
 const CLIENTS = (process.env.BENCH_CLIENTS ?? '1,64').split(',').map(Number);
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 7);
@@ -23,7 +23,7 @@ const BYTES = Number(process.env.BENCH_BYTES ?? 200);
 const BATCH = Number(process.env.BENCH_BATCH ?? 1);
 const COMMITS = 200;
 
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
 const server = await startEmbeddedPostgres({
   dataDirectory: path.join(folder, 'server'),
   settings: { max_wal_size: '8GB' },

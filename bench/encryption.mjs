@@ -4,8 +4,8 @@
 //
 //   npm run bench:encryption        batches of 20 and of 1, 20 s each, on an embedded server of its own, durable commits
 //   BENCH_SECONDS=60 BENCH_CONNECTIONS=16 BENCH_BYTES=2000 …
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, cpus, loadavg } from 'node:os';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import 'reflect-metadata';
 import { startPod } from '../dist/app.js';
@@ -17,6 +17,7 @@ import { DeliveriesService } from '../dist/messages/deliveries.service.js';
 import { GetsService } from '../dist/messages/gets.service.js';
 import { PutsService } from '../dist/messages/puts.service.js';
 import { createLogger } from '../dist/operations/log.js';
+import { makeFolder } from './support.mjs';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 20);
 const CONNECTIONS = Number(process.env.BENCH_CONNECTIONS ?? 8);
@@ -24,7 +25,7 @@ const BYTES = Number(process.env.BENCH_BYTES ?? 200);
 const SLICE_MS = 500;
 
 const say = (line) => process.stdout.write(`${line}\n`);
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
 const server = await startEmbeddedPostgres({
   dataDirectory: path.join(folder, 'server'),
   settings: { max_wal_size: '8GB' },

@@ -11,17 +11,16 @@
 //   TOWPATH_…                        reach the pod
 import { fork, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Database } from '../dist/database/database.js';
 import { IdentityFunctions } from '../dist/database/identity-functions.js';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { makeApiKey } from '../dist/identity/api-key.js';
-import { machine, percentile, say } from './support.mjs';
+import { machine, makeFolder, percentile, say } from './support.mjs';
 
 const CONNECTIONS = 64;
 const MASTER_KEY = randomBytes(32).toString('base64');
@@ -47,8 +46,8 @@ if (process.send === undefined) await main();
 else process.once('message', (order) => void flood(order));
 
 async function main() {
-  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
-  const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  const folder = await makeFolder();
+  const dataDirectory = await makeFolder();
   const server = await startEmbeddedPostgres({ dataDirectory, settings: { max_wal_size: '8GB', fsync: FSYNC } });
   try {
     say(`${machine()}; pod, callers and server on this machine, fsync ${FSYNC}`);

@@ -6,12 +6,13 @@
 //   BENCH_ONLY=tls …                      only with TLS, or only without (plain)
 //   BENCH_DATABASE_URL=postgres://…       a database to use, instead of an embedded server
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import path from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
+import { makeFolder } from './support.mjs';
 
 const CONNECTIONS = Number(process.env.BENCH_CONNECTIONS ?? 10_000);
 const ONLY = process.env.BENCH_ONLY;
@@ -26,8 +27,8 @@ const say = (line) => process.stdout.write(`${line}\n`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const percentile = (numbers, share) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length * share)] ?? NaN;
 
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
-const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
+const dataDirectory = await makeFolder();
 const given = process.env.BENCH_DATABASE_URL;
 const server = given ? { url: given, stop: async () => undefined } : await startEmbeddedPostgres({ dataDirectory });
 try {

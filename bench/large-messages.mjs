@@ -9,13 +9,12 @@
 //   TOWPATH_…                        reach the pod
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
-import { machine, percentile, say } from './support.mjs';
+import { machine, makeFolder, percentile, say } from './support.mjs';
 
 const CLIENTS = Number(process.env.BENCH_CLIENTS ?? 64);
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
@@ -30,9 +29,9 @@ const MIB = 1024 * 1024;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const mib = (bytes) => `${Math.round(bytes / MIB)} MiB`;
 
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
 // A folder of its own: in a closed one the server, which has another user, would put its data elsewhere.
-const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const dataDirectory = await makeFolder();
 // The disk is not what is measured.
 const server = await startEmbeddedPostgres({
   dataDirectory,

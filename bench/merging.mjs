@@ -6,13 +6,13 @@
 //   npm run bench:merging        64 clients: one message at a time, the same with long polls, batches of 20
 //   BENCH_CLIENTS=16 BENCH_ROUNDS=9 BENCH_SLICE_MS=1000 BENCH_BYTES=2000 …
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { loadavg, tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
+import { loadavg } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { Database } from '../dist/database/database.js';
 import { openRawClient } from './raw-client.mjs';
-import { machine, median, percentile, say } from './support.mjs';
+import { machine, makeFolder, median, percentile, say } from './support.mjs';
 
 const CLIENTS = Number(process.env.BENCH_CLIENTS ?? 64);
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
@@ -26,7 +26,7 @@ const SCENARIOS = [
   { name: 'batches of 20', batch: 20, timeout: 0 },
 ].filter(({ name }) => name.includes(process.env.BENCH_ONLY ?? ''));
 
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
 const sides = [];
 try {
   say(`${machine()}; ${CLIENTS} clients, ${BYTES} bytes per message, slices of ${SLICE_MS} ms`);

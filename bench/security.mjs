@@ -5,13 +5,12 @@
 //   npm run bench:security           batches of 20 and of 1, 20 s each, an embedded server of its own, durable commits
 //   BENCH_SECONDS=60 BENCH_CONNECTIONS=64 BENCH_BYTES=2000 …
 //   BENCH_FSYNC=off …                commits that wait for no disk, so that the pods are what limits
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { Agent } from 'node:http';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { bearer, send, startPodProcess } from './pod-process.mjs';
-import { machine, say } from './support.mjs';
+import { machine, makeFolder, say } from './support.mjs';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 20);
 const CONNECTIONS = Number(process.env.BENCH_CONNECTIONS ?? 16);
@@ -19,8 +18,8 @@ const BYTES = Number(process.env.BENCH_BYTES ?? 200);
 const FSYNC = process.env.BENCH_FSYNC ?? 'on';
 const SLICE_MS = 500;
 
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
-const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
+const dataDirectory = await makeFolder();
 const server = await startEmbeddedPostgres({ dataDirectory, settings: { fsync: FSYNC, max_wal_size: '8GB' } });
 const pods = [];
 try {

@@ -10,7 +10,7 @@
 //
 // Pod and clients need a file per connection each (ulimit -n). The pod is a process of its own, and its memory the pod's alone.
 import { fork } from 'node:child_process';
-import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { cp, readdir, rm } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -21,7 +21,7 @@ import { timesByFile } from './cpu-profile.mjs';
 import { readOptions } from './options.mjs';
 import { bearer, send, startPodProcess } from './pod-process.mjs';
 import { Consumer, StompClient } from './stomp-client.mjs';
-import { machine, median, say } from './support.mjs';
+import { machine, makeFolder, median, say } from './support.mjs';
 import { memoryOf, TELLS_MEMORY } from './tell-memory.mjs';
 
 const options = readOptions(import.meta.filename, {
@@ -51,7 +51,7 @@ const SETTLE_MS = 3000;
 const KIB = 1024;
 
 async function main() {
-  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  const folder = await makeFolder();
   const server = await startEmbeddedPostgres({
     dataDirectory: path.join(folder, 'server'),
     settings: { max_wal_size: '8GB' },

@@ -14,7 +14,7 @@
 //   BENCH_RABBITMQ_LOGIN, …_PASSCODE       guest, guest
 //   BENCH_RABBITMQ_PID                     its process, to tell what it takes of the processors
 import { fork } from 'node:child_process';
-import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, rm, writeFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -25,7 +25,7 @@ import { readOptions } from './options.mjs';
 import { bearer, send, startPodProcess } from './pod-process.mjs';
 import { processorMsOf, serverProcessorMs } from './processor-time.mjs';
 import { StompClient } from './stomp-client.mjs';
-import { machine, median, say } from './support.mjs';
+import { machine, makeFolder, median, say } from './support.mjs';
 
 const options = readOptions(import.meta.filename, {
   quick: 'flag',
@@ -47,7 +47,7 @@ const { producers: PRODUCERS = 8, consumers: CONSUMERS = 8, bytes: BYTES = 200, 
 const { fsync: FSYNC = 'on', windows: WINDOWS = [1, 50] } = options;
 const ONLY = options.profile ? ['towpath'] : options.only;
 
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
 const loads = { producers: startLoad(), consumers: startLoad() };
 const contestants = [];
 let towpath = null;

@@ -1,7 +1,7 @@
 // What the benchmarks share: a database of their own, figures, and the line that says under which conditions they were taken.
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import 'reflect-metadata';
 import { Database } from '../dist/database/database.js';
@@ -43,11 +43,21 @@ function processorTicks() {
 }
 
 /**
+ * A folder for this run only, which the caller removes. Everybody may walk through it: for root, whose server runs as somebody else, that server would
+ * live elsewhere otherwise, and stay there.
+ */
+export async function makeFolder() {
+  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  await chmod(folder, 0o711);
+  return folder;
+}
+
+/**
  * An embedded server with the schema, for this run only. `value` runs a statement and returns the column `value` of its
  * first row; `processId` is the postmaster's; `makeQueue` returns the number of a new queue in a tenancy of its own; `close` leaves nothing behind.
  */
 export async function openBench({ connections = 4, settings = {} } = {}) {
-  const dataDirectory = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  const dataDirectory = await makeFolder();
   const server = await startEmbeddedPostgres({ dataDirectory, settings: { max_wal_size: '8GB', ...settings } });
   const database = new Database(server.url, connections, 3000, () => undefined);
   await migrate(server.url, path.resolve(import.meta.dirname, '../migrations'), () => undefined);

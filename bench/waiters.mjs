@@ -4,15 +4,14 @@
 //
 //   npm run bench:waiters          64 clients, 1,000 waiters, 5 rounds of slices of 3 s
 //   BENCH_CLIENTS=16 BENCH_WAITERS=100 BENCH_ROUNDS=9 BENCH_SLICE_MS=1000 …
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../dist/embedded-postgres/embedded-postgres.js';
 import { runSlice } from './peers/slice.mjs';
 import { API, startPodProcess } from './pod-process.mjs';
 import { openRawClient } from './raw-client.mjs';
-import { machine, median, say } from './support.mjs';
+import { machine, makeFolder, median, say } from './support.mjs';
 
 const CLIENTS = Number(process.env.BENCH_CLIENTS ?? 64);
 const WAITERS = Number(process.env.BENCH_WAITERS ?? 1000);
@@ -22,7 +21,7 @@ const SLICE_MS = Number(process.env.BENCH_SLICE_MS ?? 3000);
 const AT_ONCE = 50;
 const PARKED_MS = 1000;
 
-const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+const folder = await makeFolder();
 const server = await startEmbeddedPostgres({
   dataDirectory: path.join(folder, 'server'),
   settings: { max_wal_size: '8GB' },

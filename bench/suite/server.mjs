@@ -1,12 +1,12 @@
 // A database of its own for each scenario, and what it takes of the processors.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { startEmbeddedPostgres } from '../../dist/embedded-postgres/embedded-postgres.js';
+import { makeFolder } from '../support.mjs';
 
 /** Runs `act` with `{ databaseUrl, superuserUrl, dataDirectory, processId, folder }`, both URLs of the same database, and whatever it opened by `open`, which is closed in any case. */
 export async function withServer(act) {
-  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  const folder = await makeFolder();
   const server = await startEmbeddedPostgres({
     dataDirectory: path.join(folder, 'server'),
     settings: { max_wal_size: '8GB', max_connections: '700' },

@@ -1,8 +1,8 @@
 // Messages per second over STOMP beside RabbitMQ: bench/stomp.mjs in a process of its own, whose result is read from a file.
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolder } from '../support.mjs';
 
 /** With so many messages without a receipt the aim is RabbitMQ's rate. */
 const AIMS = { 50: 1 };
@@ -15,7 +15,7 @@ export const stomp = {
 
 async function measure({ quick, rounds, progress }) {
   progress('stomp');
-  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  const folder = await makeFolder();
   const file = path.join(folder, 'result.json');
   try {
     const flags = [

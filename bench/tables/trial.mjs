@@ -2,14 +2,13 @@
 // functions in one session; and what the server counts of them. Autovacuum is off and there are no checkpoints unless a trial says so, nothing waits
 // for the disk: bytes, pages, row versions and processor time are what is compared, which other work on the machine does not change.
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
 import { migrate } from '../../dist/database/migrator.js';
 import { startEmbeddedPostgres } from '../../dist/embedded-postgres/embedded-postgres.js';
 import { processorMsOf } from '../processor-time.mjs';
-import { median, say } from '../support.mjs';
+import { makeFolder, median, say } from '../support.mjs';
 
 const SETTINGS = { autovacuum: 'off', checkpoint_timeout: '1h', max_wal_size: '16GB', fsync: 'off' };
 const TEMPLATE = 'towpath';
@@ -26,7 +25,7 @@ const COUNTERS = `
 
 /** The server of all trials. `trial(sql)` makes a database and runs `sql` in it as the owner of the tables; see openTrial. */
 export async function openTrials() {
-  const folder = await mkdtemp(path.join(tmpdir(), 'towpath-bench-'));
+  const folder = await makeFolder();
   const server = await startEmbeddedPostgres({ dataDirectory: folder, settings: SETTINGS });
   await migrate(server.url, path.resolve(import.meta.dirname, '../../migrations'), () => undefined);
   const main = new pg.Client({ connectionString: server.superuserUrl });

@@ -7,7 +7,7 @@ const GIVE_LEASE_BACK = call('give_lease_back', 'select towpath.give_lease_back(
 const DUE = call(
   'maintenance_due',
   `select 'timed-out' as kind, q as "queueId", 0 as "consumerGroupId" from towpath.queues_with_timed_out_deliveries() q
-   union all select 'expired', e.queue_id, e.consumer_group_id from towpath.ranges_with_expired_messages() e
+   union all select 'expired', e.queue_id, e.consumer_group_id from towpath.ranges_with_expired_messages() e where $2
    union all select 'deltas', d, 0 from towpath.queues_with_message_deltas() d
    union all select 'delays', 0, 0 from towpath.message_delays_are_due() d where d
    union all select 'deduplications', 0, 0 from towpath.deduplication_is_due() f where f
@@ -46,9 +46,9 @@ export class MaintenanceFunctions {
     await this.database.run(GIVE_LEASE_BACK, [name, holder]);
   }
 
-  /** Everything that there is to do at the moment, found by one statement. */
-  async due(auditRetentionDays: number): Promise<DueMaintenance[]> {
-    return this.database.run<DueMaintenance & Record<string, unknown>>(DUE, [auditRetentionDays]);
+  /** Everything that there is to do at the moment, found by one statement. Expired messages are looked for where `withExpired` says so. */
+  async due(auditRetentionDays: number, withExpired: boolean): Promise<DueMaintenance[]> {
+    return this.database.run<DueMaintenance & Record<string, unknown>>(DUE, [auditRetentionDays, withExpired]);
   }
 
   async sweepTimedOutDeliveries(queueId: number, batch: number): Promise<number> {

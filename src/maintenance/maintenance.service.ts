@@ -14,6 +14,14 @@ const IDLE_TICK_MS = 2500;
 /** How often the others look whether the holder is still there, and how often it says so. */
 const LEASE_TICK_MS = 5000;
 const FORGET_EVERY_MS = 60_000;
+/**
+ * The look for expired messages begins where the oldest ones are, and while somebody holds a snapshot it wades through all that have lived since: seconds, in
+ * the end. So it takes a twentieth of the time at most, as those for floors do; expired messages are not delivered in any case. After a slow one there is one batch
+ * of deletions, which wades as far: what it deletes frees nothing while the snapshot is held.
+ */
+const EXPIRED_SHARE = 20;
+const EXPIRED_AT_LEAST_EVERY_MS = 60_000;
+const SLOW_LOOK_MS = 250;
 const BATCH = 500;
 const FOLD_BATCH = 5000;
 const WORK_REQUEST_BATCH = 1000;
@@ -35,6 +43,7 @@ export class MaintenanceService {
   private timer: NodeJS.Timeout | null = null;
   private leasedUntil = 0;
   private forgetAt = 0;
+  private lookForExpiredAt = 0;
   private isStopped = true;
 
   constructor(
@@ -74,10 +83,10 @@ export class MaintenanceService {
     let next = LEASE_TICK_MS;
     try {
       if (await this.holdsLease()) {
-        const due = await this.functions.due(this.configuration.auditRetentionDays);
+        const { due, isSlow } = await this.look();
         for (const work of due) {
           if (this.isStopped) return;
-          await this.do(work);
+          await this.do(work, isSlow);
         }
         await this.forget();
         next = due.length > 0 ? BUSY_TICK_MS : IDLE_TICK_MS;
@@ -96,7 +105,16 @@ export class MaintenanceService {
     return taken;
   }
 
-  private async do({ kind, queueId, consumerGroupId }: DueMaintenance): Promise<void> {
+  private async look(): Promise<{ readonly due: DueMaintenance[]; readonly isSlow: boolean }> {
+    const began = performance.now();
+    const withExpired = began >= this.lookForExpiredAt;
+    const due = await this.functions.due(this.configuration.auditRetentionDays, withExpired);
+    const tookMs = performance.now() - began;
+    if (withExpired) this.lookForExpiredAt = began + Math.min(tookMs * EXPIRED_SHARE, EXPIRED_AT_LEAST_EVERY_MS);
+    return { due, isSlow: tookMs > SLOW_LOOK_MS };
+  }
+
+  private async do({ kind, queueId, consumerGroupId }: DueMaintenance, isSlow: boolean): Promise<void> {
     switch (kind) {
       case 'timed-out':
         await this.repeat(BATCH, () => this.functions.sweepTimedOutDeliveries(queueId, BATCH));
@@ -104,7 +122,11 @@ export class MaintenanceService {
         this.wakeUps.hint({ queueId, consumerGroupId, deadLetter: true, channelId: null, inMs: 0 });
         break;
       case 'expired':
-        await this.repeat(BATCH, () => this.functions.sweepExpiredMessages(queueId, consumerGroupId, BATCH));
+        await this.repeat(
+          BATCH,
+          () => this.functions.sweepExpiredMessages(queueId, consumerGroupId, BATCH),
+          isSlow ? 1 : MAX_BATCHES,
+        );
         break;
       case 'deltas':
         await this.repeat(FOLD_BATCH, () => this.functions.foldMessageDeltas(queueId, FOLD_BATCH));
@@ -127,8 +149,8 @@ export class MaintenanceService {
     }
   }
 
-  private async repeat(full: number, step: () => Promise<number>): Promise<void> {
-    for (let batch = 0; batch < MAX_BATCHES && !this.isStopped; batch += 1) {
+  private async repeat(full: number, step: () => Promise<number>, atMost = MAX_BATCHES): Promise<void> {
+    for (let batch = 0; batch < atMost && !this.isStopped; batch += 1) {
       if ((await step()) < full) break;
     }
   }

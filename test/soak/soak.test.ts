@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PROPERTIES } from '../history/check/properties.js';
@@ -19,6 +19,8 @@ describe('npm run soak', () => {
   let folder: string;
   beforeEach(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'soak-'));
+    // PostgreSQL does not run as root, and would live elsewhere.
+    await chmod(folder, 0o711);
   });
   afterEach(() => rm(folder, { recursive: true, force: true }));
 
