@@ -86,13 +86,11 @@ async function measure(server, { quick, rate = USUAL_RATE, progress }) {
   const start = performance.now();
   measuredSince = start + WARM_SECONDS * 1000;
   const total = (WARM_SECONDS + seconds) * rate;
-  for (let n = 0; n < total;) {
-    for (; n < total && start + (n * 1000) / rate <= performance.now(); n += 1) {
-      const due = start + (n * 1000) / rate;
-      if (due >= measuredSince) progressed.sent += 1;
-      put(due);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 1));
+  for (let n = 0; n < total; n += 1) {
+    const due = start + (n * 1000) / rate;
+    await untilTime(due);
+    if (due >= measuredSince) progressed.sent += 1;
+    put(due);
   }
   for (let wait = 0; progressed.came < progressed.sent && wait < 200; wait += 1)
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -169,6 +167,13 @@ async function emptyStatements(connectionString, pauseMs) {
   const histograms = [await timesOf(statement, 0), await timesOf(statement, pauseMs)];
   await client.end();
   return histograms;
+}
+
+/** Timers count whole milliseconds, which would be in each time: so the last one is a loop that still takes answers. */
+async function untilTime(time) {
+  for (let left; (left = time - performance.now()) > 0;) {
+    await new Promise((resolve) => (left > 1 ? setTimeout(resolve, left - 1) : setImmediate(resolve)));
+  }
 }
 
 async function timesOf(act, pauseMs) {

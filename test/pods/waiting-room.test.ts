@@ -11,6 +11,8 @@ function setup() {
   const claims: { readonly of: number; readonly end: () => void }[] = [];
   const given: [waiter: number, message: string][] = [];
   const left: Promise<void>[] = [];
+  const questions: { readonly answer: (ms: number | null) => void; readonly fail: (error: Error) => void }[] = [];
+  let isAskedForReal = false;
   const room = new WaitingRoom<number, string>({
     claim: async (of) => {
       // What is visible when it begins is its own; a commit comes later.
@@ -21,7 +23,12 @@ function setup() {
       return message;
     },
     giveBack: async (message) => void visible.unshift(message),
-    millisecondsUntilVisible: async () => null,
+    millisecondsUntilVisible: async () => {
+      if (!isAskedForReal) return null;
+      const { promise, resolve, reject } = Promise.withResolvers<number | null>();
+      questions.push({ answer: resolve, fail: reject });
+      return promise;
+    },
     closed: () => undefined,
   });
   const wait = async (waiter: number): Promise<void> => {
@@ -35,7 +42,12 @@ function setup() {
     room,
     claims,
     given,
+    questions,
     endAll,
+    /** From now on the test answers when something is visible next. */
+    answerYourself: (): void => {
+      isAskedForReal = true;
+    },
     come: (count: number): void => {
       for (let waiter = 0; waiter < count; waiter += 1) left.push(wait(waiter));
     },
@@ -106,6 +118,63 @@ describe('a waiting room', () => {
     clearInterval(ending);
     expect(new Set(given.map(([waiter]) => waiter)).size).toBe(COUNT);
     expect(new Set(given.map(([, message]) => message)).size).toBe(COUNT);
+    await over();
+  });
+
+  it('does not wait for the answer when the next is visible once something is', async () => {
+    const { claims, given, questions, answerYourself, come, put, over } = setup();
+    answerYourself();
+    come(2);
+    await until(() => claims.length === 1, 'the first look');
+    claims[0]!.end();
+    await until(() => questions.length === 1, 'nothing was found');
+    put('a');
+    await until(() => claims.length === 2, 'the second look');
+    claims[1]!.end();
+    await until(() => given.length === 1 && claims.length === 3, 'there may be more');
+    claims[2]!.end();
+    await sleep(20);
+    // The first question is still under way, and what it will tell is old.
+    expect(questions).toHaveLength(1);
+    questions[0]!.answer(LONG_MS);
+    await until(() => questions.length === 2, 'the second question');
+    questions[1]!.answer(30);
+    await until(() => claims.length === 4, 'a look at that time');
+    await over();
+  });
+
+  it('sleeps until what the database says, whatever later hints come before the answer', async () => {
+    const { room, claims, questions, answerYourself, come, over } = setup();
+    answerYourself();
+    come(1);
+    await until(() => claims.length === 1, 'the first look');
+    claims[0]!.end();
+    await until(() => questions.length === 1, 'nothing was found');
+    room.hint(LONG_MS);
+    await sleep(5);
+    questions[0]!.answer(30);
+    await until(() => claims.length === 2, 'a look at that time');
+    await over();
+  });
+
+  it('tells the first in line that the question has failed, and nobody where it was not waited for', async () => {
+    const { room, claims, questions, answerYourself, come, put, given, over } = setup();
+    answerYourself();
+    const first = room.wait(7, LONG_MS, NEVER);
+    await until(() => claims.length === 1, 'the first look');
+    claims[0]!.end();
+    await until(() => questions.length === 1, 'nothing was found');
+    questions[0]!.fail(new Error('no answer'));
+    await expect(first).rejects.toThrow('no answer');
+    come(1);
+    await until(() => claims.length === 2, 'the next look');
+    claims[1]!.end();
+    await until(() => questions.length === 2, 'nothing was found again');
+    put('a');
+    await until(() => claims.length === 3, 'the last look');
+    questions[1]!.fail(new Error('no answer'));
+    claims[2]!.end();
+    await until(() => given.length === 1, 'the message');
     await over();
   });
 });

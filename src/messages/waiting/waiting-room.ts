@@ -1,4 +1,5 @@
 import { ServiceError } from '../../errors/service-error.js';
+import { RoomSleep } from './room-sleep.js';
 
 /**
  * One waiter: a long poll, later a STOMP subscription. Its states: waiting (in the room's line), served by a claim
@@ -31,12 +32,6 @@ export interface RoomTasks<Request, Found> {
 /** How long a lost notification may keep somebody waiting. */
 const SLOW_POLL_MS = 10_000;
 /**
- * A message that is visible but was not claimed is locked by a get under way (should that one fail, it is free again),
- * or may not be had at the moment (a purge, too many in flight). So look again soon, then less and less often.
- */
-const FIRST_RETRY_MS = 20;
-const LAST_RETRY_MS = 1000;
-/**
  * Where a claim has found something there may be more: then twice as many are served at once, so that their claims are
  * merged. From one on again where one has found nothing, so that one message wakes one waiter. A hint that comes while
  * claims are under way has one more claimed for, since what it tells of need not wait for the commits of the others.
@@ -47,8 +42,6 @@ const MOST_AT_ONCE = 32;
  * was hinted. So ten thousand who come again and again cost a look a second, and a lost hint is made good as soon by newcomers.
  */
 const LOOKED_RECENTLY_MS = 1000;
-/** Timers fire up to a millisecond early, and the database's clock is the one that counts. */
-const MARGIN_MS = 1;
 
 /**
  * Everybody on this pod who waits for one range of messages, in the order in which they came. One loop claims for the
@@ -63,18 +56,23 @@ export class WaitingRoom<Request, Found> {
   private round: { readonly waiter: Waiter<Request, Found>; readonly hasFound: Promise<boolean> }[] = [];
   private atOnce = 1;
   private lookAgain = false;
-  /** When the earliest hinted message is visible, on the monotonic clock. */
-  private hintedAt = Infinity;
-  private wake: () => void = () => undefined;
-  private retryMs = FIRST_RETRY_MS;
   private isRunning = false;
   private lookedAt = -Infinity;
   private isClosed = false;
+  private readonly sleep: RoomSleep;
 
   constructor(
     private readonly tasks: RoomTasks<Request, Found>,
-    private readonly slowPollMs = SLOW_POLL_MS,
-  ) {}
+    slowPollMs = SLOW_POLL_MS,
+  ) {
+    this.sleep = new RoomSleep(
+      {
+        millisecondsUntilVisible: () => tasks.millisecondsUntilVisible(),
+        mayGoOn: () => this.lookAgain || this.line.length === 0,
+      },
+      slowPollMs,
+    );
+  }
 
   get size(): number {
     return this.line.length;
@@ -106,28 +104,21 @@ export class WaitingRoom<Request, Found> {
 
   /** Something is visible now, or will be: never a reason to believe it, always a reason to look. */
   hint(inMs: number): void {
-    if (inMs <= 0) {
-      this.look();
-      return;
-    }
-    const at = performance.now() + inMs + MARGIN_MS;
-    if (at < this.hintedAt) {
-      this.hintedAt = at;
-      this.wake();
-    }
+    if (inMs <= 0) this.look();
+    else this.sleep.hint(inMs);
   }
 
   /** Sends everybody away with nothing: the pod stops. */
   close(): void {
     this.isClosed = true;
     for (const waiter of this.line.slice()) this.leave(waiter);
-    this.wake();
+    this.sleep.wake();
   }
 
   private look(): void {
     if (this.claimBeside()) return;
     this.lookAgain = true;
-    this.wake();
+    this.sleep.wake();
   }
 
   /** One more claim beside those under way; false where there are none, or nobody to claim for. It sees what was hinted. */
@@ -152,14 +143,14 @@ export class WaitingRoom<Request, Found> {
     if (index >= 0) this.line.splice(index, 1);
     waiter.resolve(found);
     // The loop need not sleep on for somebody who has left.
-    if (this.line.length === 0) this.wake();
+    if (this.line.length === 0) this.sleep.wake();
   }
 
   private async serve(): Promise<void> {
     this.isRunning = true;
     while (this.line.length > 0) {
       this.lookAgain = false;
-      this.hintedAt = Infinity;
+      this.sleep.forgetHints();
       this.lookedAt = performance.now();
       for (const waiter of this.line.slice(0, this.atOnce)) {
         this.round.push({ waiter, hasFound: this.serveOne(waiter) });
@@ -184,7 +175,7 @@ export class WaitingRoom<Request, Found> {
       const found = await this.tasks.claim(waiter.request);
       this.serving.delete(waiter);
       if (found !== null) {
-        this.retryMs = FIRST_RETRY_MS;
+        this.sleep.forgetRetries();
         await this.hand(found, waiter);
       } else if (waiter.isLate || waiter.isGone) {
         this.finish(waiter, null);
@@ -200,7 +191,7 @@ export class WaitingRoom<Request, Found> {
   private async sleepOrFail(): Promise<void> {
     const [first] = this.line;
     try {
-      await this.sleep();
+      await this.sleep.untilLook();
     } catch (error) {
       if (first !== undefined) this.fail(first, error);
     }
@@ -223,37 +214,5 @@ export class WaitingRoom<Request, Found> {
   private async hand(found: Found, waiter: Waiter<Request, Found>): Promise<void> {
     this.finish(waiter, waiter.isGone ? null : found);
     if (waiter.isGone) await this.tasks.giveBack(found);
-  }
-
-  private async sleep(): Promise<void> {
-    if (this.lookAgain || this.line.length === 0) return;
-    const untilVisible = await this.tasks.millisecondsUntilVisible();
-    if (this.lookAgain || this.line.length === 0) return;
-    const now = performance.now();
-    const nextVisible = untilVisible === null ? Infinity : now + this.pauseFor(untilVisible);
-    // A hint may come while asleep, with an earlier time than any known: then sleep anew.
-    while (!this.lookAgain && this.line.length > 0) {
-      const until = Math.min(nextVisible, this.hintedAt, now + this.slowPollMs);
-      const left = until - performance.now();
-      if (left <= 0) return;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, left);
-        this.wake = (): void => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      this.wake = (): void => undefined;
-    }
-  }
-
-  private pauseFor(untilVisible: number): number {
-    if (untilVisible > 0) {
-      this.retryMs = FIRST_RETRY_MS;
-      return untilVisible + MARGIN_MS;
-    }
-    const pause = this.retryMs;
-    this.retryMs = Math.min(pause * 2, LAST_RETRY_MS);
-    return pause;
   }
 }
