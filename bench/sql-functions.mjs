@@ -73,8 +73,8 @@ try {
       get: () =>
         run('get for many', `select * from towpath.get_messages_for_many($1, 0, false, null, '', $2, $3, 300)`, [
           queue,
-          Array.from({ length: 7 }, () => MESSAGES / 7),
-          Array.from({ length: 7 }, () => 2_097_152),
+          Array.from({ length: 7 }, (_, n) => Math.floor((MESSAGES + n) / 7)).filter((share) => share > 0),
+          Array.from({ length: Math.min(7, MESSAGES) }, () => 2_097_152),
         ]),
       delete: (found) => remove(found),
     },

@@ -154,6 +154,7 @@ describe('a waiting room', () => {
     await sleep(5);
     questions[0]!.answer(30);
     await until(() => claims.length === 2, 'a look at that time');
+    expect(questions).toHaveLength(1);
     await over();
   });
 

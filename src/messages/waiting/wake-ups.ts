@@ -20,7 +20,7 @@ import { keysConcernedBy, rangeKey, type VisibilityHint, type WaitRange } from '
 const ANNOUNCED_FOR_MS = 20_000;
 /** How long hints are remembered for waiters whose announcement is still under way. */
 const REMEMBERED_FOR_MS = 5000;
-/** The first hint is told at once; then hints are gathered until so long after it was sent, so that a busy pod sends few notifications. */
+/** The first hint is told at once; then hints are gathered until so long after it was begun, so that a busy pod sends few notifications. */
 const GATHER_MS = 2;
 const MAX_REMEMBERED = 10_000;
 /** Keeps a payload below PostgreSQL's 8,000 bytes: an entry is at most about 120. */
