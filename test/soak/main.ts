@@ -56,8 +56,10 @@ async function soak(options: SoakOptions, plant: SoakPlant | null, signal: Abort
 /** One bug after another, each in a soak of its own. */
 async function soakEach(options: SoakOptions, signal: AbortSignal): Promise<number> {
   const missed: string[] = [];
+  let tried = 0;
   for (const plant of PLANTS) {
     if (signal.aborted) break;
+    tried += 1;
     const report = await soak({ ...options, out: path.join(options.out, plant.name) }, plant, signal);
     const found = plant.breaks.find((property) => report.violations.some((each) => each.property === property));
     process.stdout.write(
@@ -67,7 +69,9 @@ async function soakEach(options: SoakOptions, signal: AbortSignal): Promise<numb
     );
     if (found === undefined) missed.push(plant.name);
   }
-  process.stdout.write(missed.length === 0 ? 'every bug was found\n' : `not found: ${missed.join(', ')}\n`);
+  if (tried < PLANTS.length) process.stdout.write(`ended early: ${tried} of ${PLANTS.length} bugs were planted\n`);
+  else if (missed.length === 0) process.stdout.write('every bug was found\n');
+  if (missed.length > 0) process.stdout.write(`not found: ${missed.join(', ')}\n`);
   return missed.length === 0 && !signal.aborted ? GREEN : RED;
 }
 
